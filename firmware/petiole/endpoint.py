@@ -1,0 +1,405 @@
+"""A node's side of the protocol as a whole: joins, keeps a session, and knows what is still to be said.
+
+Sans-IO: frames in, events and frames out, `now` in ms of a clock that never goes back. Events are tuples:
+  ("online",)                              a join is through
+  ("durable", item)                        a confirmed reading is on the gateway's disk
+  ("command", id, number, arguments)       to be answered with `reply`
+  ("reply", item, status, value)           of a request of ours
+  ("failed", item, reason)                 a request without a known outcome: "timed_out" or "session_lost"
+  ("refused", reason)                      a REJECT of a join
+"""
+
+from petiole import cbor, states, wire
+from petiole import frame as frames
+from petiole import manifest as manifests
+from petiole.clock import Clock
+from petiole.errors import LocalError, QueueFull
+from petiole.items import Encoded, Fragment, Item, Measured, Request
+from petiole.outbox import Outbox
+from petiole.records import Reading, Record, varint
+from petiole.session import Session
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from collections.abc import Callable
+
+    from petiole.frame import Split
+    from petiole.join import Joiner
+
+JOIN_RETRY_MAX_MS = 15000  # a gateway that comes back is found within this
+MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
+
+
+class NodeEndpoint:
+    """`random(n)` gives n bytes of a cryptographic source. `manifest` is encoded."""
+
+    def __init__(
+        self,
+        joiner: "Joiner",
+        random: "Callable[[int], bytes]",
+        manifest: bytes,
+        outbox: Outbox,
+        boot: int = 0,
+        reset_reason: int = 0,
+    ) -> None:
+        self.state = states.OFFLINE
+        self.session: Session | None = None
+        self.outbox = outbox
+        self.clock = Clock()
+        self.dropped: dict[str, int] = {}
+        self.joins_total = 0
+        self._joiner = joiner
+        self._random = random
+        self._manifest = manifest
+        self._boot = boot
+        self._reset_reason = reset_reason
+        self._is_linked = False
+        self._is_addressed = False
+        self._join_at = 0
+        self._join_tries = 0
+        self._request_sent_at = 0
+        self._refused_wait = wire.REFUSED_RETRY_MS
+        self._rejected_at: int | None = None
+        self._echoes: list[bytes] = []
+        self._fed_sequence = 0  # highest reading given to the session
+        self._open: list[Request] = []
+        self._seen: list[int] = []  # ids of requests that were executed
+        self._executing: list[int] = []
+        self._time_asked_at: int | None = None
+
+    # The link ----------------------------------------------------------------------------------------------
+
+    def link_up(self, now: int, is_addressed: bool) -> None:
+        """A link carries frames from now on. `is_addressed`: it is shared by several nodes."""
+        self._is_linked = True
+        self._is_addressed = is_addressed
+        if self.session is not None:
+            self.session.is_addressed = is_addressed
+        self.state = states.after(self.state, states.LINK_UP)
+        if self.state != states.ONLINE:
+            self._join_soon(now)
+
+    def link_down(self) -> None:
+        """Nothing can be sent. Session and outbox stay."""
+        self._is_linked = False
+
+    # What the application says -----------------------------------------------------------------------------
+
+    def publish(self, channel: int, value: object, now: int, is_confirmed: bool = True) -> Measured:
+        """Queue a reading taken now. Raises QueueFull, or LocalError for a value that does not fit the wire."""
+        data = cbor.encode(value)
+        if len(data) > wire.MAX_VALUE:
+            raise LocalError("value", "at most " + str(wire.MAX_VALUE) + " bytes encoded")
+        if is_confirmed:
+            return self.outbox.add(channel, now, data)
+        item = Measured(channel, None, now, data)
+        if self.session is None or len(self.session.queue) >= MAX_LIVE:
+            raise QueueFull("live", "no session, or the link is too slow")
+        self.session.send(item)
+        return item
+
+    def request(self, subject: str, arguments: object, timeout_ms: int, now: int) -> Request:
+        """Queue a request to a subject. Raises QueueFull while 8 are open."""
+        if len(self._open) >= wire.MAX_OPEN_REQUESTS:
+            raise QueueFull("requests", "at most " + str(wire.MAX_OPEN_REQUESTS) + " open")
+        item = Request(subject, arguments, timeout_ms, now)
+        if len(cbor.encode(arguments)) > wire.MAX_MESSAGE - 64:
+            raise LocalError("arguments", "at most " + str(wire.MAX_MESSAGE - 64) + " bytes encoded")
+        if self.session is not None:
+            self.session.send(item)
+        self._open.append(item)
+        return item
+
+    def reply(self, id: int, status: int, value: object) -> None:
+        """Answer a command. A result too large for a message becomes status 413."""
+        if id not in self._executing:
+            return  # its session is gone
+        self._executing.remove(id)
+        data = bytes((wire.REPLY,)) + cbor.encode((id, status, value))
+        if len(data) > wire.MAX_MESSAGE:
+            data = bytes((wire.REPLY,)) + cbor.encode((id, wire.TOO_LARGE, "result"))
+        if self.session is not None:
+            self.session.send(Encoded(data))
+
+    def log(self, level: int, text: str) -> None:
+        """A log line for the gateway, where the link itself carries none. Lost without a session."""
+        if self.session is not None and len(self.session.queue) < MAX_LIVE:
+            self.session.send(Encoded(bytes((wire.LOG,)) + cbor.encode((level, text[:160])), False))
+
+    def sleep(self, seconds: int) -> None:
+        """Announce that the node sleeps now, for about so long (0: unknown)."""
+        if self.session is not None:
+            self.session.notify(bytes((wire.SLEEP,)) + varint(seconds))
+
+    def ask_time(self) -> None:
+        """Ask for the time; the clock is set by the answer."""
+        if self.session is not None:
+            self.session.send(Encoded(bytes((wire.TIME_REQUEST,))))
+
+    # Frames out --------------------------------------------------------------------------------------------
+
+    def next_frame(self, now: int) -> bytes | None:
+        """The next frame to send, or None. To be called until None after every call above and at `deadline`."""
+        if not self._is_linked:
+            return None
+        if self._wants_join() and now >= self._join_at:
+            return self._sent(self._join_request(now))
+        if self.session is None:
+            return None
+        self._keep_alive(now)
+        self._feed()
+        return self._sent(self.session.next_frame(now))
+
+    def deadline(self, now: int) -> int | None:
+        """When `next_frame` and `expire` are to be called again without any other event."""
+        times = [item.expires_at for item in self._open]
+        if self._is_linked:
+            if self._wants_join():
+                times.append(self._join_at)
+            if self.session is not None:
+                self._feed()
+                times.append(self.session.opened_at + wire.KEEPALIVE_MS if self._is_idle() else now + wire.KEEPALIVE_MS)
+                candidate = self.session.deadline(now)
+                if candidate is not None:
+                    times.append(candidate)
+        return min(times) if times else None
+
+    def _sent(self, frame: bytes | None) -> bytes | None:
+        if frame is not None:
+            self._echoes = [*self._echoes[1 - wire.ECHO_MEMORY :], frame[-wire.ECHO_LENGTH :]]
+        return frame
+
+    def _wants_join(self) -> bool:
+        return self.state in (states.JOINING, states.REJOINING)
+
+    def _join_soon(self, now: int) -> None:
+        self._join_at = now
+        self._join_tries = 0
+
+    def _join_request(self, now: int) -> bytes:
+        if self._join_tries % wire.JOIN_TRIES == 0 or not self._joiner.request:
+            self._joiner.start(
+                self._random(wire.JOIN_RANDOM_LENGTH),
+                self._boot,
+                self._reset_reason,
+                manifests.digest(self._manifest),
+                not self.outbox.has_memory,
+            )
+        wait = min(wire.JOIN_RETRY_MS << min(self._join_tries, 6), JOIN_RETRY_MAX_MS)
+        self._join_tries += 1
+        self._join_at = now + wait + wait * self._random(1)[0] // 1024  # up to a quarter more
+        self._request_sent_at = now
+        return self._joiner.request
+
+    def _is_idle(self) -> bool:
+        session = self.session
+        return session is not None and not session.queue and not session.recovery.in_flight()
+
+    def _keep_alive(self, now: int) -> None:
+        session = self.session
+        if session is None:
+            return
+        if session.silent_timeouts >= wire.SILENT_TIMEOUTS or session.send_counter >= wire.COUNTER_LIMIT:
+            self._lose(now)
+        if self._is_idle() and now - session.opened_at >= wire.KEEPALIVE_MS:
+            session.send(Encoded(bytes((wire.PING,))))
+
+    def _lose(self, now: int) -> None:
+        if self.state == states.ONLINE:
+            self._join_soon(now)
+        self.state = states.after(self.state, states.SILENT)
+
+    def _feed(self) -> None:
+        """Give the session the readings that it may send."""
+        session = self.session
+        if session is None:
+            return
+        oldest = self.outbox.oldest_sequence
+        session.oldest_sequence = oldest
+        start = max(self._fed_sequence + 1, oldest)
+        end = min(self.outbox.next_sequence, oldest + wire.MAX_SEQUENCES_AHEAD)
+        for sequence in range(start, end):
+            session.send(self.outbox.items[sequence - oldest])
+            self._fed_sequence = sequence
+
+    # Frames in ---------------------------------------------------------------------------------------------
+
+    def receive(self, frame: bytes, now: int) -> "list[tuple[object, ...]]":
+        """Take what came over the link. Bad frames are dropped and counted in `dropped`."""
+        events: list[tuple[object, ...]] = []
+        part = frames.split(frame)
+        reason = part if isinstance(part, str) else self._receive(part, now, events)
+        if reason:
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        return events
+
+    def expire(self, now: int) -> "list[tuple[object, ...]]":
+        """Events that time alone brings."""
+        events: list[tuple[object, ...]] = []
+        for item in [item for item in self._open if now >= item.expires_at]:
+            self._open.remove(item)
+            item.is_done = True
+            events.append(("failed", item, "timed_out"))
+        return events
+
+    def _receive(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
+        """Return a drop reason, or ""."""
+        if part.type == wire.JOIN_ACCEPT:
+            return self._accept(part, now, events)
+        if part.type == wire.REJECT:
+            return self._reject(part, now, events)
+        session = self.session
+        if session is None or part.type == wire.JOIN_REQUEST:
+            return "unexpected"
+        if part.address is not None and part.address != session.address:
+            return "unknown_session"
+        if part.type == wire.ACK:
+            if not session.receive_ack(part, now):
+                return "unexpected"
+        else:
+            incoming = session.receive_data(part, now)
+            if isinstance(incoming, str):
+                return incoming
+            for record in incoming.records:
+                self._take(record, now, events)
+        if self.state == states.REJOINING and session.send_counter < wire.COUNTER_LIMIT:
+            self._joiner.request = b""
+        if session.send_counter < wire.COUNTER_LIMIT:
+            self.state = states.after(self.state, states.OPENED)
+        self._collect(session, events)
+        return ""
+
+    def _collect(self, session: Session, events: "list[tuple[object, ...]]") -> None:
+        acked, session.acked = session.acked, []
+        for item in acked:
+            if isinstance(item, Measured) and item.sequence is not None:
+                # The gateway stores in order: with this one everything before it is durable.
+                events.extend(("durable", done) for done in self._trim(item.sequence))
+
+    def _trim(self, sequence: int) -> "list[Measured]":
+        trimmed = self.outbox.trim(sequence)
+        for item in trimmed:
+            item.is_done = True
+        return trimmed
+
+    def _accept(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
+        if not self._wants_join():
+            return "unexpected"
+        accept = self._joiner.accept(part, self.outbox.next_sequence)
+        if accept is None:
+            return "tag" if self._joiner.request else "unexpected"
+        old = self.session
+        if not self.outbox.has_memory:
+            self.outbox.rebase(accept.sequence)
+        for item in self._trim(accept.sequence):
+            events.append(("durable", item))
+        session = Session(accept.keys, accept.address, wire.WINDOW_UPLINK, now)
+        session.is_addressed = self._is_addressed
+        session.acked_sequence = accept.sequence
+        session.needs_floor = accept.sequence != self.outbox.oldest_sequence - 1
+        self.clock.sample(accept.time, self._request_sent_at, now, accept.is_doubtful)
+        session.clock_offset = self.clock.offset
+        self.session = session
+        self.state = states.after(self.state, states.ACCEPTED)
+        self.joins_total += 1
+        self._refused_wait = wire.REFUSED_RETRY_MS
+        self._fed_sequence = 0
+        self._seen = []
+        self._executing = []
+        self._carry_over(old, session, events)
+        events.append(("online",))
+        self._feed()
+        if not session.queue:
+            session.send(Encoded(bytes((wire.PING,))))  # the first frame makes the session current
+        return ""
+
+    def _carry_over(self, old: Session | None, session: Session, events: "list[tuple[object, ...]]") -> None:
+        """What the old session had not said: readings come from the outbox, requests go only if they never went."""
+        for item in list(self._open):
+            if item.id is None:
+                session.send(item)
+            else:
+                self._open.remove(item)
+                item.is_done = True
+                events.append(("failed", item, "session_lost"))
+        if old is None:
+            return
+        for left in old.unfinished():
+            if isinstance(left, Measured) and left.sequence is None:
+                session.send(left)
+
+    def _reject(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
+        if part.echo not in self._echoes:
+            return "echo"
+        reason = part.header & 15
+        if reason == wire.REJECT_SESSION:
+            if self.session is None:
+                return ""
+            if self._rejected_at is not None and now - self._rejected_at < wire.REJOIN_AFTER_REJECT_MS:
+                return ""
+            self._rejected_at = now
+            self._lose(now)
+        elif self._wants_join():
+            self._join_at = now + self._refused_wait
+            self._join_tries = 0
+            self._refused_wait = min(2 * self._refused_wait, wire.REFUSED_RETRY_MAX_MS)
+            events.append(("refused", reason))
+        return ""
+
+    def _take(self, record: "Reading | Record", now: int, events: "list[tuple[object, ...]]") -> None:
+        session = self.session
+        if isinstance(record, Reading) or session is None:
+            return
+        value = record.value
+        if record.kind == wire.REQUEST:
+            self._take_request(value, events)
+        elif record.kind == wire.REPLY:
+            self._take_reply(value, events)
+        elif record.kind == wire.TIME:
+            self._take_time(value, now)
+        elif record.kind == wire.MANIFEST_REQUEST:
+            session.send(Encoded(bytes((wire.MANIFEST,)) + self._manifest))
+        elif record.kind < 0x40:
+            self._count("unknown_extension")
+
+    def _take_request(self, value: object, events: "list[tuple[object, ...]]") -> None:
+        if not isinstance(value, list) or not 3 <= len(value) <= 4 or not isinstance(value[0], int):
+            self._count("malformed_record")
+            return
+        id = value[0]
+        if id in self._seen:
+            return
+        self._seen = [*self._seen[1 - wire.REMEMBERED_REQUESTS :], id]
+        self._executing.append(id)
+        if len(self._executing) > wire.MAX_OPEN_REQUESTS:
+            self.reply(id, wire.TOO_MANY, "busy")
+        else:
+            events.append(("command", id, value[1], value[2]))
+
+    def _take_reply(self, value: object, events: "list[tuple[object, ...]]") -> None:
+        if not isinstance(value, list) or len(value) != 3:
+            self._count("malformed_record")
+            return
+        for item in self._open:
+            if item.id == value[0] and item.id is not None:
+                self._open.remove(item)
+                item.is_done = True
+                events.append(("reply", item, value[1], value[2]))
+                return
+        self._count("unexpected")
+
+    def _take_time(self, value: object, now: int) -> None:
+        session = self.session
+        flags, time = value  # type: ignore[misc]
+        if session is not None and session.recovery.srtt is not None:
+            # TIME is sent at once, so it is half a fast round trip old at the most.
+            self.clock.sample(time, now - session.recovery.srtt, now, flags & 1 != 0)
+            session.clock_offset = self.clock.offset
+
+    def _count(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
+def unwrap(item: Item) -> Item:
+    """The item that a fragment is part of, or the item itself."""
+    return item.whole if isinstance(item, Fragment) else item

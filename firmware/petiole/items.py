@@ -1,0 +1,114 @@
+"""What a session still has to say: each item writes itself into a frame, as often as it takes."""
+
+from petiole import cbor, reassembly, wire
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole.records import Writer
+    from petiole.session import Session
+
+
+class Item:
+    """`is_reliable`: sent until acknowledged. `tries`: frames that carried it. `is_done`: acknowledged or given up."""
+
+    is_reliable = True
+
+    def __init__(self) -> None:
+        self.tries = 0
+        self.is_done = False
+        self.order = 0  # in its session; what is sent again goes back to its place
+
+    def write(self, writer: "Writer", session: "Session", now: int) -> bool:
+        """Add the records to the frame, or return False and add nothing."""
+        raise NotImplementedError()
+
+    def message(self, session: "Session", now: int) -> bytes:
+        """The records as a message of their own, for fragments: without ages."""
+        raise NotImplementedError()
+
+
+class Encoded(Item):
+    """Records whose bytes never change."""
+
+    def __init__(self, data: bytes, is_reliable: bool = True) -> None:
+        super().__init__()
+        self.data = data
+        self.is_reliable = is_reliable
+
+    def write(self, writer: "Writer", session: "Session", now: int) -> bool:
+        return writer.add(self.data)
+
+    def message(self, session: "Session", now: int) -> bytes:
+        return self.data
+
+
+class Request(Item):
+    """A REQUEST. `id` is None until a frame carries it; `expires_at` is ours, in the caller's clock."""
+
+    def __init__(self, target: "int | str", arguments: object, timeout_ms: int, now: int) -> None:
+        super().__init__()
+        self.id: int | None = None
+        self.expires_at = now + timeout_ms
+        self._body = (target, arguments, timeout_ms)
+
+    def write(self, writer: "Writer", session: "Session", now: int) -> bool:
+        if self.id is None and writer.has_request:
+            return False  # ids are counters of frames: two new ones in a frame would be the same
+        if not writer.add(self._encode(session)):
+            return False
+        if self.id is None:
+            self.id = session.send_counter & 0xFFFF
+            writer.has_request = True
+        return True
+
+    def message(self, session: "Session", now: int) -> bytes:
+        data = self._encode(session)
+        self.id = session.send_counter & 0xFFFF
+        return data
+
+    def _encode(self, session: "Session") -> bytes:
+        target, arguments, timeout_ms = self._body
+        id = session.send_counter & 0xFFFF if self.id is None else self.id
+        return bytes((wire.REQUEST,)) + cbor.encode((id, target, arguments, timeout_ms))
+
+
+class Measured(Item):
+    """A reading on its way. `taken` is in the clock of `now`; `sequence` is None for a live one."""
+
+    def __init__(self, channel: int, sequence: int | None, taken: int, value: bytes) -> None:
+        super().__init__()
+        self.channel = channel
+        self.sequence = sequence
+        self.taken = taken
+        self.value = value
+        self.is_reliable = sequence is not None
+
+    def write(self, writer: "Writer", session: "Session", now: int) -> bool:
+        before = len(writer.data)
+        if session.write_floor(self, writer) and writer.reading(
+            self.channel, self.sequence, self.taken, now, self.value
+        ):
+            return True
+        writer.data[before:] = b""
+        return False
+
+    def message(self, session: "Session", now: int) -> bytes:
+        writer = session.message_writer()
+        session.write_floor(self, writer)
+        at = session.time_at(self.taken, now)
+        writer.reading(self.channel, self.sequence, self.taken, now, self.value, at)
+        return bytes(writer.data)
+
+
+class Fragment(Item):
+    """One part of a message. `whole` is the item that the message stands for; it is done when all parts are."""
+
+    def __init__(self, whole: Item, message: int, index: int, data: bytes, siblings: "list[Fragment]") -> None:
+        super().__init__()
+        self.order = whole.order + 1 + index
+        self.whole = whole
+        self.record = reassembly.fragment(message, index, data)
+        self.siblings = siblings
+
+    def write(self, writer: "Writer", session: "Session", now: int) -> bool:
+        return writer.add(self.record)

@@ -1,0 +1,47 @@
+"""The node's queue of confirmed readings (PROTOCOL.md, section 9), in memory."""
+
+from petiole.errors import QueueFull
+from petiole.items import Measured
+
+
+class Outbox:
+    """Readings that the gateway has not made durable yet, in the order of their sequence numbers.
+
+    Without `next_sequence` the node has no memory of its numbers; `rebase` sets them when a gateway has told where to continue.
+    """
+
+    def __init__(self, limit: int = 64, next_sequence: int | None = None) -> None:
+        self._limit = limit
+        self.has_memory = next_sequence is not None
+        self.next_sequence = next_sequence or 1
+        self.items: list[Measured] = []
+
+    def add(self, channel: int, taken: int, value: bytes) -> Measured:
+        """Number a reading and keep it. Raises QueueFull."""
+        if len(self.items) >= self._limit:
+            raise QueueFull("outbox", "at most " + str(self._limit) + " readings")
+        item = Measured(channel, self.next_sequence, taken, value)
+        self.next_sequence += 1
+        self.items.append(item)
+        return item
+
+    @property
+    def oldest_sequence(self) -> int:
+        """Of the oldest reading kept; of the next one if none is."""
+        return self.next_sequence - len(self.items)
+
+    def rebase(self, sequence: int) -> None:
+        """Number everything anew, from the number after `sequence`."""
+        self.has_memory = True
+        for item in self.items:
+            sequence += 1
+            item.sequence = sequence
+        self.next_sequence = sequence + 1
+
+    def trim(self, sequence: int) -> "list[Measured]":
+        """Take out what is durable: every reading up to `sequence`. Numbers go on above it."""
+        trimmed = []
+        while self.items and self.oldest_sequence <= sequence:
+            trimmed.append(self.items.pop(0))
+        self.next_sequence = max(self.next_sequence, sequence + 1)
+        return trimmed

@@ -1,0 +1,399 @@
+"""One session: frames in, records out, and the reverse, reliably (PROTOCOL.md, sections 4, 7, 8 and 11).
+
+Sans-IO: `now` is an argument, in ms of a clock that never goes back. Both ends run this code; what only a node or only a gateway
+knows is above it.
+"""
+
+from petiole import counter as counters
+from petiole import frame as frames
+from petiole import records, wire
+from petiole.errors import MalformedRecord, QueueFull
+from petiole.items import Encoded, Fragment, Item, Measured
+from petiole.reassembly import Reassembly, count
+from petiole.records import Reading, Record, Writer
+from petiole.recovery import Recovery
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole.frame import Keys, Split
+
+MAX_QUEUE = 160  # items: 127 readings on the wire and what else a node has to say
+_ORDERS = 32  # places in the order for one item: itself and its fragments
+MAX_DUE_ACKS = 32  # more are sent by the peer only if it ignores the windows
+
+
+def _order(item: Item) -> int:
+    return item.order
+
+
+class Incoming:
+    """An opened frame: its records, links and acks already taken care of. `is_deferred`: the owner acknowledges
+    `counter` when the readings in it are durable."""
+
+    __slots__ = ("counter", "is_deferred", "records")
+
+    def __init__(self, counter: int, taken: "list[Reading | Record]", is_deferred: bool) -> None:
+        self.counter = counter
+        self.records = taken
+        self.is_deferred = is_deferred
+
+
+def _has_confirmed(taken: "list[Reading | Record]") -> bool:
+    return any(isinstance(record, Reading) and record.sequence is not None for record in taken)
+
+
+class Session:
+    """`window`: frames in flight that ask for an ack. `defers_readings`: the owner acknowledges confirmed readings."""
+
+    def __init__(
+        self,
+        keys: "Keys",
+        address: int,
+        window: int,
+        now: int,
+        defers_readings: bool = False,
+        send_counter: int = 1,
+        floor: int = 0,
+    ) -> None:
+        self.keys = keys
+        self.address = address
+        self.is_addressed = False  # whether our frames carry the address; the link decides
+        self.send_counter = send_counter
+        self.acked_counter = 0  # highest of ours that the peer acknowledged
+        self.recovery = Recovery(window)
+        self.replay = counters.ReplayWindow(floor)
+        self.floor = floor
+        self.queue: list[Item] = []
+        self.acked: list[Item] = []  # drained by the owner
+        self.dropped: dict[str, int] = {}
+        self.opened_at = now
+        self.silent_timeouts = 0  # since a frame was opened
+        self.paused_until = 0  # confirmed readings wait: the gateway is busy
+        self.acked_sequence = 0  # highest confirmed reading that is durable
+        self.oldest_sequence = 0  # of the outbox
+        self.dropped_readings = 0  # of the outbox, in its life
+        self.needs_floor = False
+        self.clock_offset: int | None = None  # time = now + offset
+        self._defers = defers_readings
+        self._due_acks: list[tuple[int, int]] = []  # (counter, when at the latest)
+        self._notices: list[bytes] = []  # records that ask for no ack
+        self._reassembly = Reassembly()
+        self._message = 0
+        self._order = 0
+        self._held_messages: list[tuple[int, list[Reading | Record]]] = []
+        self._floor_due = False
+
+    # Sending -----------------------------------------------------------------------------------------------
+
+    def send(self, item: Item) -> None:
+        """Queue an item. Raises QueueFull."""
+        if len(self.queue) >= MAX_QUEUE:
+            raise QueueFull("queue", "at most " + str(MAX_QUEUE) + " items")
+        self._order += _ORDERS
+        item.order = self._order
+        item.tries = 0
+        self.queue.append(item)
+
+    def notify(self, data: bytes) -> None:
+        """Encoded records that ask for no ack and go out with the next frame, at once."""
+        self._notices.append(data)
+
+    def acknowledge(self, counter: int, now: int) -> None:
+        """The readings of a deferred frame are durable."""
+        self._due_acks.append((counter, now))
+
+    def next_frame(self, now: int) -> bytes | None:
+        """The next frame to send at `now`, or None. To be called until None after every event and at `deadline`."""
+        self._recover(now)
+        writer = Writer(self._room(), self.acked_sequence)
+        if self._floor_due:
+            writer.add(bytes((wire.COUNTER_FLOOR,)) + self.floor.to_bytes(4, "big"))
+        while self._notices and writer.add(self._notices[0]):
+            self._notices.pop(0)
+        is_urgent = bool(writer.data)
+        for _, due in self._due_acks:
+            is_urgent = is_urgent or due <= now
+        is_waiting = self.recovery.can_send() and self._has_sendable(now)
+        if not is_urgent and not is_waiting:
+            return None
+        if not is_waiting and not writer.data and len(self._due_acks) == 1:
+            counter = self._due_acks.pop(0)[0]
+            return frames.seal_ack(self.keys, counter, self._shown_address())
+        self._write_acks(writer)
+        items: list[Item] = []
+        is_again = False
+        if is_waiting:
+            items, is_again = self._write_items(writer, now)
+        self._floor_due = False
+        return self._seal(writer, items, is_again, now)
+
+    def _room(self) -> int:
+        overhead = 1 + 4 + self.keys.tag_length
+        return wire.MAX_FRAME - overhead - (2 if self.is_addressed else 0)
+
+    def _shown_address(self) -> int | None:
+        return self.address if self.is_addressed else None
+
+    def _seal(self, writer: Writer, items: "list[Item]", is_again: bool, now: int) -> bytes:
+        counter = self.send_counter
+        self.send_counter += 1
+        plaintext = bytes(writer.data)
+        if plaintext == bytes((wire.PING,)):
+            plaintext = b""  # an empty frame asks the same
+        is_long = is_again or counter - self.acked_counter >= wire.COUNTER_LONG_AFTER
+        if items:
+            self.recovery.sent(counter, items, now)
+        return frames.seal_data(self.keys, counter, plaintext, self._shown_address(), is_long)
+
+    def _write_acks(self, writer: Writer) -> None:
+        """ACK records, each for its highest counter and the eight below."""
+        left = sorted({counter for counter, _ in self._due_acks})
+        while left:
+            highest = left[-1]
+            bitmap = 0
+            rest = []
+            for counter in left[:-1]:
+                if highest - 1 - counter < 8:
+                    bitmap |= 1 << highest - 1 - counter
+                else:
+                    rest.append(counter)
+            if not writer.add(bytes((wire.ACKS, highest & 255, bitmap))):
+                break
+            left = rest
+        self._due_acks = [(counter, 0) for counter in left]
+
+    def _is_held(self, item: Item, now: int) -> bool:
+        if not isinstance(item, Measured) or item.sequence is None:
+            return False
+        return now < self.paused_until or item.sequence - self.oldest_sequence >= wire.MAX_SEQUENCES_AHEAD
+
+    def _has_sendable(self, now: int) -> bool:
+        return any(not item.is_done and not self._is_held(item, now) for item in self.queue)
+
+    def _write_items(self, writer: Writer, now: int) -> "tuple[list[Item], bool]":
+        """Move items from the queue into the frame, oldest first, as many as fit."""
+        taken: list[Item] = []
+        kept: list[Item] = []
+        is_again = is_full = False
+        queue = self.queue
+        position = 0
+        while position < len(queue):
+            item = queue[position]
+            position += 1
+            if item.is_done:
+                continue
+            if is_full or self._is_held(item, now):
+                kept.append(item)
+                continue
+            is_empty = not taken
+            if not item.write(writer, self, now):
+                if is_empty and not isinstance(item, Fragment):
+                    parts = self._cut(item, now)
+                    queue[position:position] = parts
+                else:
+                    is_full = True
+                    kept.append(item)
+                continue
+            is_again = is_again or item.tries > 0
+            item.tries += 1
+            if item.is_reliable:
+                taken.append(item)
+            else:
+                item.is_done = True
+            if isinstance(item, Fragment):
+                is_full = True  # its data runs to the end of the frame
+        self.queue = kept
+        return taken, is_again
+
+    def _cut(self, item: Item, now: int) -> "list[Item]":
+        data = item.message(self, now)
+        parts: list[Fragment] = []
+        number = self._message
+        self._message = number + 1 & 255
+        for index in range(count(len(data))):
+            parts.append(Fragment(item, number, index, data, parts))
+        return list(parts)
+
+    def message_writer(self) -> Writer:
+        return Writer(wire.MAX_MESSAGE, self.acked_sequence)
+
+    def time_at(self, moment: int, now: int) -> int:
+        """The time of a moment of our clock. Without a clock the peer's view of `now` is unknown: 0 plus the age."""
+        return moment + (self.clock_offset or 0)
+
+    def write_floor(self, item: Measured, writer: Writer) -> bool:
+        """FLOOR in front of the oldest reading: in the first frame of a session, and when it is sent again."""
+        if item.sequence is None or item.sequence != self.oldest_sequence:
+            return True
+        if not self.needs_floor and not item.tries:
+            return True
+        floor = bytes((wire.FLOOR,)) + item.sequence.to_bytes(4, "big")
+        return writer.add(floor + records.varint(self.dropped_readings))
+
+    def _recover(self, now: int) -> None:
+        before = self.recovery.timeouts
+        again = [item for item in self.recovery.lost(now) if not item.is_done]
+        if self.recovery.timeouts > before:
+            self.silent_timeouts += 1
+        if again:
+            for item in again:
+                self._forget_message(item)
+            self.queue = again + self.queue
+            self.queue.sort(key=_order)
+        expired = self._reassembly.expire(now)
+        if expired:
+            self._drop("fragment_timeout", expired)
+
+    def _forget_message(self, item: Item) -> None:
+        """The last part of a message was lost twice: the peer may have forgotten the others, so all go again."""
+        if not isinstance(item, Fragment) or item.tries < 2:
+            return
+        if all(part.is_done for part in item.siblings if part is not item):
+            for part in item.siblings:
+                if part.is_done:
+                    part.is_done = False
+                    self.queue.append(part)
+
+    # Receiving ---------------------------------------------------------------------------------------------
+
+    def receive_ack(self, part: "Split", now: int) -> bool:
+        """Take an ACK frame. False: it is none of ours."""
+        low = part.header & 7
+        for counter in self.recovery.counters():
+            if counter & 7 == low and frames.opens_ack(self.keys, part, counter):
+                self._opened(now)
+                self._acked(counter, now)
+                return True
+        return False
+
+    def receive_data(self, part: "Split", now: int, reference: int = 0) -> "Incoming | str":
+        """Take a DATA frame. A string is the reason for which it is dropped; "tag" may mean another session's."""
+        value, bits, offset = frames.data_counter(part)
+        if not bits:
+            return "short"
+        counter, plaintext = self._open(part, value, bits, offset)
+        if plaintext is None:
+            return "tag"
+        if not self.replay.check(counter):
+            self._floor_due = self._floor_due or 0 < counter <= self.floor
+            return "replayed"
+        self.replay.mark(counter)
+        self._opened(now)
+        try:
+            taken = records.parse(plaintext, reference)
+        except MalformedRecord as error:
+            return error.reason
+        is_empty = not taken
+        out: list[Reading | Record] = []
+        for record in taken:
+            if isinstance(record, Record) and record.kind == wire.FRAGMENT:
+                reason = self._reassemble(record, reference, now, out)
+                if reason:
+                    return reason
+            elif isinstance(record, Reading) or not self._consume(record, now):
+                out.append(record)
+        is_deferred = self._defers and _has_confirmed(out)
+        if not is_deferred and (is_empty or records.asks_for_ack(taken)):
+            has_request = any(isinstance(r, Record) and r.kind == wire.REQUEST for r in out)
+            due = now + wire.ACK_DELAY_MS if has_request else now
+            if len(self._due_acks) < MAX_DUE_ACKS:
+                self._due_acks.append((counter, due))
+        return Incoming(counter, out, is_deferred)
+
+    def _reassemble(self, record: Record, reference: int, now: int, out: "list[Reading | Record]") -> str:
+        """Add the records of a message to `out` when it is whole. Return a drop reason, or ""."""
+        whole = self._reassembly.add(record.value, now)  # type: ignore[arg-type]
+        if whole is None:
+            return ""
+        if isinstance(whole, str):
+            return whole
+        number = record.value[0]  # type: ignore[index]
+        if whole:
+            try:
+                inner = records.parse(whole, reference, True)
+            except MalformedRecord as error:
+                return error.reason
+            out.extend(inner)
+            if self._defers and _has_confirmed(inner):
+                # Until they are durable, parts that come again must wait for the same ack.
+                self._held_messages = [*self._held_messages[-wire.REMEMBERED_MESSAGES + 1 :], (number, inner)]
+            return ""
+        for held, inner in self._held_messages:
+            if held == number:
+                out.extend(inner)
+        return ""
+
+    def _open(self, part: "Split", value: int, bits: int, offset: int) -> "tuple[int, bytes | None]":
+        expected = self.replay.highest + 1
+        counter = counters.reconstruct(value, bits, expected) if bits < 32 else value
+        plaintext = frames.open_data(self.keys, part, counter, offset)
+        if plaintext is None and bits < 32 and expected == self.floor + 1 and counter >= 256:
+            # Resumed from storage: the stored bound is ahead of what was really opened, by less than 256.
+            counter -= 256
+            plaintext = frames.open_data(self.keys, part, counter, offset)
+        return counter, plaintext
+
+    def _opened(self, now: int) -> None:
+        self.opened_at = now
+        self.silent_timeouts = 0
+
+    def _consume(self, record: Record, now: int) -> bool:
+        """Records that concern the session itself. False: for the owner."""
+        if record.kind == wire.ACKS:
+            low, bitmap = record.value  # type: ignore[misc]
+            highest = self.send_counter - 1 - ((self.send_counter - 1 - low) & 255)
+            self._acked(highest, now)
+            for bit in range(8):
+                if bitmap >> bit & 1:
+                    self._acked(highest - 1 - bit, now)
+        elif record.kind == wire.BUSY:
+            self.paused_until = now + 1000 * max(1, min(record.value, 300))  # type: ignore[call-overload]
+        elif record.kind == wire.COUNTER_FLOOR:
+            if record.value >= self.send_counter:  # type: ignore[operator]
+                self.send_counter = record.value + 1  # type: ignore[operator]
+                self.recovery.lose_all()
+        elif record.kind not in (wire.FRAGMENT, wire.PING):
+            return False
+        return True
+
+    def _acked(self, counter: int, now: int) -> None:
+        items = self.recovery.acked(counter, now)
+        if items is None:
+            return
+        self.acked_counter = max(self.acked_counter, counter)
+        for item in items:
+            if not item.is_done:
+                item.is_done = True
+                if isinstance(item, Fragment):
+                    if not all(part.is_done for part in item.siblings) or item.whole.is_done:
+                        continue
+                    item = item.whole
+                    item.is_done = True
+                if isinstance(item, Measured) and item.sequence is not None:
+                    self.acked_sequence = max(self.acked_sequence, item.sequence)
+                    self.needs_floor = False
+                self.acked.append(item)
+
+    def _drop(self, reason: str, number: int = 1) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + number
+
+    # Time --------------------------------------------------------------------------------------------------
+
+    def deadline(self, now: int) -> int | None:
+        """When `next_frame` is to be called again without any other event; at most `now` if at once."""
+        times = [due for _, due in self._due_acks]
+        if self._notices or self._floor_due:
+            times.append(now)
+        for candidate in (self.recovery.deadline(), self._reassembly.deadline()):
+            if candidate is not None:
+                times.append(candidate)
+        if self.recovery.can_send():
+            if self._has_sendable(now):
+                times.append(now)
+            elif self.queue and now < self.paused_until:
+                times.append(self.paused_until)
+        return min(times) if times else None
+
+    def unfinished(self) -> "list[Item]":
+        """Items that were neither acknowledged nor given up, oldest first, whether in flight or queued."""
+        return [item for item in self.recovery.unfinished() + self.queue if not item.is_done]
