@@ -1,6 +1,6 @@
 """CBOR (RFC 8949), the part with one spelling per value (§4.2.1): no tags, indefinite lengths, `undefined`.
 
-Values: None, bool, int (64 bits of magnitude), float, bytes, str, list, dict with int, str or bytes as keys.
+Values: None, bool, int (64 bits of magnitude), float, bytes, str, list, dict with int or str as keys.
 A float is written as the shortest of half, single and double that is exact, and read in any of the three.
 """
 
@@ -58,7 +58,7 @@ def _encode(out: bytearray, value: object, depth: int) -> None:
         _encode_head(out, 0xA0, len(value))
         entries = []
         for key in value:
-            if isinstance(key, bool) or not isinstance(key, (int, str, bytes)):
+            if isinstance(key, bool) or not isinstance(key, (int, str)):
                 raise TypeError("cbor key: " + type(key).__name__)
             entries.append((encode(key), key))
         for head, key in sorted(entries, key=_first):
@@ -70,7 +70,7 @@ def _encode(out: bytearray, value: object, depth: int) -> None:
             _encode(out, item, depth - 1)
 
 
-def _first(entry: "tuple[bytes, int | str | bytes]") -> bytes:
+def _first(entry: "tuple[bytes, int | str]") -> bytes:
     return entry[0]
 
 
@@ -160,8 +160,8 @@ def _decode(
     entries: "dict[object, object]" = {}
     for _ in range(argument):
         at = offset
-        if at < len(data) and data[at] >> 5 > 3:
-            # A float or a container makes no key; True would be the same key as 1.
+        if at < len(data) and data[at] >> 5 not in (0, 1, 3):
+            # JSON has no other keys, containers cannot be keys, and True would be the same key as 1.
             raise CborError(at, "key")
         key, offset = _decode(data, offset, 0, budget)
         if key in entries:
@@ -210,6 +210,8 @@ def _decode_head(data: bytes | bytearray | memoryview, offset: int) -> tuple[int
             raise CborError(start, "length")
         argument = int.from_bytes(data[offset : offset + size], "big")
         offset += size
+        if major == 7 and size == 1:
+            raise CborError(start, "simple")
         # A float is no integer: its leading bytes may be zero.
         if major != 7 and argument < (24 if size == 1 else 1 << 4 * size):
             raise CborError(start, "not shortest")

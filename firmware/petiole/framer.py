@@ -17,6 +17,7 @@ class CobsFramer:
     """COBS between zero bytes. `dropped`: "oversize" (more than `max_frame` bytes), "cobs" (malformed)."""
 
     def __init__(self, max_frame: int) -> None:
+        self._max_frame = max_frame
         self._limit = max_frame + max_frame // 254 + 1
         self.dropped = {"oversize": 0, "cobs": 0}
         self._pending = bytearray()
@@ -44,10 +45,12 @@ class CobsFramer:
                 return frames
             if self._pending:
                 frame = cobs.decode(self._pending)
-                if frame:
-                    frames.append(frame)
-                else:
+                if not frame:
                     self.dropped["cobs"] += 1
+                elif len(frame) > self._max_frame:
+                    self.dropped["oversize"] += 1
+                else:
+                    frames.append(frame)
             self.reset()
             start = end + 1
 
