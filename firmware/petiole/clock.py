@@ -4,7 +4,7 @@ _SAMPLES = 8
 
 
 class Clock:
-    """Offset from the node's clock (ms) to the gateway's time (ms since 1970), from the sample with the shortest round trip."""
+    """Offset from the node's clock (ms) to the gateway's time (ms since 1970), from the shortest round trip."""
 
     def __init__(self) -> None:
         self._samples: list[tuple[int, int]] = []  # (round trip, offset)
@@ -17,7 +17,9 @@ class Clock:
             self._samples = []  # the gateway has learnt the time: what it said before is worth nothing
         self.is_doubtful = is_doubtful
         trip = received - sent
-        self._samples = [*self._samples[1 - _SAMPLES :], (trip, time + trip // 2 - received)]
+        if len(self._samples) == _SAMPLES:
+            self._samples.pop(0)
+        self._samples.append((trip, time + trip // 2 - received))
         self.offset = min(self._samples)[1]
 
     def time(self, now: int) -> int | None:

@@ -1,4 +1,5 @@
 # Types of what is injected into the core, for the type checker only: nothing imports this file at run time.
+from typing import Any as CborValue  # what a peer sent: checked where it is used
 from typing import Protocol
 
 class Aes(Protocol):
@@ -11,3 +12,5 @@ class Aead(Protocol):
 
 class AeadFactory(Protocol):
     def __call__(self, key: bytes, tag_length: int) -> Aead: ...
+
+__all__ = ["Aead", "AeadFactory", "Aes", "CborValue"]

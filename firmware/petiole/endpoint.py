@@ -14,7 +14,7 @@ from petiole import frame as frames
 from petiole import manifest as manifests
 from petiole.clock import Clock
 from petiole.errors import LocalError, QueueFull
-from petiole.items import Encoded, Fragment, Item, Measured, Request
+from petiole.items import Encoded, Measured, Request
 from petiole.outbox import Outbox
 from petiole.records import Reading, Record, varint
 from petiole.session import Session
@@ -23,10 +23,10 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Callable
 
+    from petiole.contracts import CborValue
     from petiole.frame import Split
     from petiole.join import Joiner
 
-JOIN_RETRY_MAX_MS = 15000  # a gateway that comes back is found within this
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
 
 
@@ -166,7 +166,9 @@ class NodeEndpoint:
 
     def _sent(self, frame: bytes | None) -> bytes | None:
         if frame is not None:
-            self._echoes = [*self._echoes[1 - wire.ECHO_MEMORY :], frame[-wire.ECHO_LENGTH :]]
+            if len(self._echoes) == wire.ECHO_MEMORY:
+                self._echoes.pop(0)
+            self._echoes.append(frame[-wire.ECHO_LENGTH :])
         return frame
 
     def _wants_join(self) -> bool:
@@ -185,7 +187,7 @@ class NodeEndpoint:
                 manifests.digest(self._manifest),
                 not self.outbox.has_memory,
             )
-        wait = min(wire.JOIN_RETRY_MS << min(self._join_tries, 6), JOIN_RETRY_MAX_MS)
+        wait = min(wire.JOIN_RETRY_MS << min(self._join_tries, 6), wire.JOIN_RETRY_MAX_MS)
         self._join_tries += 1
         self._join_at = now + wait + wait * self._random(1)[0] // 1024  # up to a quarter more
         self._request_sent_at = now
@@ -362,21 +364,23 @@ class NodeEndpoint:
         elif record.kind < 0x40:
             self._count("unknown_extension")
 
-    def _take_request(self, value: object, events: "list[tuple[object, ...]]") -> None:
+    def _take_request(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
         if not isinstance(value, list) or not 3 <= len(value) <= 4 or not isinstance(value[0], int):
             self._count("malformed_record")
             return
         id = value[0]
         if id in self._seen:
             return
-        self._seen = [*self._seen[1 - wire.REMEMBERED_REQUESTS :], id]
+        if len(self._seen) == wire.REMEMBERED_REQUESTS:
+            self._seen.pop(0)
+        self._seen.append(id)
         self._executing.append(id)
         if len(self._executing) > wire.MAX_OPEN_REQUESTS:
             self.reply(id, wire.TOO_MANY, "busy")
         else:
             events.append(("command", id, value[1], value[2]))
 
-    def _take_reply(self, value: object, events: "list[tuple[object, ...]]") -> None:
+    def _take_reply(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
         if not isinstance(value, list) or len(value) != 3:
             self._count("malformed_record")
             return
@@ -388,9 +392,9 @@ class NodeEndpoint:
                 return
         self._count("unexpected")
 
-    def _take_time(self, value: object, now: int) -> None:
+    def _take_time(self, value: "CborValue", now: int) -> None:
         session = self.session
-        flags, time = value  # type: ignore[misc]
+        flags, time = value
         if session is not None and session.recovery.srtt is not None:
             # TIME is sent at once, so it is half a fast round trip old at the most.
             self.clock.sample(time, now - session.recovery.srtt, now, flags & 1 != 0)
@@ -398,8 +402,3 @@ class NodeEndpoint:
 
     def _count(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
-
-
-def unwrap(item: Item) -> Item:
-    """The item that a fragment is part of, or the item itself."""
-    return item.whole if isinstance(item, Fragment) else item

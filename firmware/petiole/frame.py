@@ -3,6 +3,10 @@
 from petiole import oscore, wire
 from petiole.errors import LocalError
 
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole.contracts import Aead
+
 
 class Keys:
     """What seals and opens the frames of one session at one end.
@@ -12,7 +16,15 @@ class Keys:
 
     __slots__ = ("common_iv", "own_id", "peer_id", "recipient", "sender", "tag_length")
 
-    def __init__(self, sender, recipient, common_iv: bytes, own_id: bytes, peer_id: bytes, tag_length: int):
+    def __init__(
+        self,
+        sender: "Aead",
+        recipient: "Aead",
+        common_iv: bytes,
+        own_id: bytes,
+        peer_id: bytes,
+        tag_length: int,
+    ) -> None:
         self.sender = sender
         self.recipient = recipient
         self.common_iv = common_iv
@@ -30,7 +42,7 @@ class Split:
 
     __slots__ = ("address", "body", "echo", "header")
 
-    def __init__(self, header: int, address: int | None, body: bytes, echo: bytes):
+    def __init__(self, header: int, address: int | None, body: bytes, echo: bytes) -> None:
         self.header = header
         self.address = address
         self.body = body
@@ -118,8 +130,8 @@ def seal_data(keys: Keys, counter: int, plaintext: bytes, address: int | None, l
     return _assemble(header, address, shown + sealed)
 
 
-def data_counter(part: Split) -> tuple:
-    """(value, bits, offset of the ciphertext in the body) of a DATA frame, or None if it is too short."""
+def data_counter(part: Split) -> tuple[int, int, int]:
+    """(value, bits, offset of the ciphertext in the body) of a DATA frame; bits 0 if it is too short."""
     if not part.header & wire.LONG_COUNTER:
         return (part.body[0], 8, 1)
     if len(part.body) < 4 + wire.JOIN_TAG_LENGTH:

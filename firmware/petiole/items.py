@@ -16,6 +16,7 @@ class Item:
     def __init__(self) -> None:
         self.tries = 0
         self.is_done = False
+        self.is_long = False  # too long for a frame
         self.order = 0  # in its session; what is sent again goes back to its place
 
     def write(self, writer: "Writer", session: "Session", now: int) -> bool:
@@ -101,14 +102,39 @@ class Measured(Item):
 
 
 class Fragment(Item):
-    """One part of a message. `whole` is the item that the message stands for; it is done when all parts are."""
+    """One part of a message. An ack says that it arrived, no more."""
 
-    def __init__(self, whole: Item, message: int, index: int, data: bytes, siblings: "list[Fragment]") -> None:
+    def __init__(self, message: "Message", index: int, data: bytes) -> None:
         super().__init__()
-        self.order = whole.order + 1 + index
-        self.whole = whole
-        self.record = reassembly.fragment(message, index, data)
-        self.siblings = siblings
+        self.order = message.item.order + 1 + index
+        self.message_of = message
+        self.record = reassembly.fragment(message.number, index, data)
 
     def write(self, writer: "Writer", session: "Session", now: int) -> bool:
         return writer.add(self.record)
+
+
+class Message:
+    """An item too long for a frame, in parts, until the peer says that it has taken the whole."""
+
+    def __init__(self, item: Item, number: int, data: bytes) -> None:
+        self.item = item
+        self.number = number
+        self.parts = [Fragment(self, index, data) for index in range(reassembly.count(len(data)))]
+        self.probe_at: int | None = None  # all parts have arrived; when to ask what became of them
+        self.probes = 0
+
+    def arrived(self, now: int, timeout_ms: int) -> None:
+        """A part was acknowledged."""
+        if self.probe_at is None and all(part.is_done for part in self.parts):
+            self.probe_at = now + (timeout_ms << min(self.probes, 4))
+
+    def again(self) -> "list[Fragment]":
+        """The parts to send because the peer has not said that it took the message: the last one, which makes it
+        repeat what it said, or all, because it may have forgotten them."""
+        self.probe_at = None
+        self.probes += 1
+        parts = self.parts if self.probes % (wire.MESSAGE_PROBES + 1) == 0 else self.parts[-1:]
+        for part in parts:
+            part.is_done = False
+        return parts

@@ -5,13 +5,13 @@ from hashlib import sha256
 from petiole import cbor, wire
 from petiole.errors import LocalError
 
-_TOKEN = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 TYPES = "fibsxa"  # number, integer, boolean, text, bytes, any
 
 
 def is_token(name: str) -> bool:
     """Whether a name may be part of a subject: `[A-Za-z0-9_-]{1,32}`."""
-    return 0 < len(name) <= wire.MAX_NAME and all(letter in _TOKEN for letter in name)
+    return 0 < len(name) <= wire.MAX_NAME and all(letter in _LETTERS for letter in name)
 
 
 def check_token(what: str, name: str) -> None:
@@ -20,7 +20,7 @@ def check_token(what: str, name: str) -> None:
         raise LocalError(what, "1 to 32 of A-Z a-z 0-9 _ -, got " + repr(name))
 
 
-def encode(firmware: str, channels: list, commands: list, power: list) -> bytes:
+def encode(firmware: str, channels: list[object], commands: list[object], power: list[int]) -> bytes:
     """`channels`: [number, name, unit, type, period_s]; `commands`: [number, name, [[argument, type, required]]]."""
     return cbor.encode({"fw": firmware, "ch": channels, "cmd": commands, "p": power})
 

@@ -7,7 +7,8 @@ from petiole.items import Measured
 class Outbox:
     """Readings that the gateway has not made durable yet, in the order of their sequence numbers.
 
-    Without `next_sequence` the node has no memory of its numbers; `rebase` sets them when a gateway has told where to continue.
+    Without `next_sequence` the node has no memory of its numbers; `rebase` sets them when a gateway has told where to
+    continue.
     """
 
     def __init__(self, limit: int = 64, next_sequence: int | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Messages longer than a frame: cutting and putting together (PROTOCOL.md, section 11)."""
+"""Messages longer than a frame: put together (PROTOCOL.md, section 11)."""
 
 from petiole import wire
 
@@ -31,7 +31,8 @@ class Reassembly:
 
     def __init__(self) -> None:
         self._partials: list[_Partial] = []
-        self._completed: list[int] = []
+        self.completed: list[int] = []  # the last few, oldest first
+        self.taken: list[int] = []  # those of them whose records are taken
 
     def add(self, value: "tuple[int, int, int, bytes]", now: int) -> "bytes | str | None":
         """Take a fragment (message, index, total, data). Return the whole message, b"" if it was completed before,
@@ -42,7 +43,7 @@ class Reassembly:
         start = index * wire.FRAGMENT_SIZE
         if len(data) != min(wire.FRAGMENT_SIZE, total - start):
             return "malformed_fragment"
-        if message in self._completed:
+        if message in self.completed:
             return b""
         partial = None
         for candidate in self._partials:
@@ -60,7 +61,10 @@ class Reassembly:
         if partial.have != (1 << count(total)) - 1:
             return None
         self._partials.remove(partial)
-        self._completed = [*self._completed[-wire.REMEMBERED_MESSAGES + 1 :], message]
+        if len(self.completed) == wire.REMEMBERED_MESSAGES:
+            self.completed.pop(0)
+        self.completed.append(message)
+        self.taken = [number for number in self.taken if number in self.completed and number != message]
         return bytes(partial.data)
 
     def expire(self, now: int) -> int:

@@ -3,6 +3,10 @@
 from petiole import cbor, wire
 from petiole.errors import MalformedRecord
 
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole.contracts import CborValue
+
 NOW_MS = 10  # a reading younger than this says "now": half a scheduler tick of a busy node
 
 
@@ -11,17 +15,19 @@ class Record:
 
     __slots__ = ("kind", "value")
 
-    def __init__(self, kind: int, value: object):
+    def __init__(self, kind: int, value: "CborValue") -> None:
         self.kind = kind
         self.value = value
 
 
 class Reading:
-    """A received reading. `sequence` is None for a live one. Exactly one of `age_ms` and `at_ms` is set."""
+    """A received reading. `sequence`: None for a live one. Either `age_ms` or `at_ms` is set."""
 
     __slots__ = ("age_ms", "at_ms", "channel", "sequence", "value")
 
-    def __init__(self, channel: int, sequence: int | None, age_ms: int | None, at_ms: int | None, value: object):
+    def __init__(
+        self, channel: int, sequence: int | None, age_ms: int | None, at_ms: int | None, value: "CborValue"
+    ) -> None:
         self.channel = channel
         self.sequence = sequence
         self.age_ms = age_ms
@@ -39,7 +45,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, offset: int) -> tuple:
+def read_varint(data: bytes, offset: int) -> tuple[int, int]:
     """(value, next offset). Raises MalformedRecord."""
     value = shift = 0
     while True:
@@ -59,10 +65,10 @@ _FIXED = {  # kind: bytes after the kind byte
     wire.ACKS: 2,
     wire.TIME: 7,
     wire.TIME_REQUEST: 0,
-    wire.SEQUENCE: 4,
     wire.COUNTER_FLOOR: 4,
     wire.PING: 0,
     wire.MANIFEST_REQUEST: 0,
+    wire.MESSAGE_TAKEN: 1,
 }
 _VARINT = (wire.SLEEP, wire.BUSY, wire.PENDING, wire.AWAKE)
 _QUIET = (
@@ -74,11 +80,12 @@ _QUIET = (
     wire.COUNTER_FLOOR,
     wire.PENDING,
     wire.AWAKE,
+    wire.MESSAGE_TAKEN,
     wire.LOG,
 )
 
 
-def asks_for_ack(records: list) -> bool:
+def asks_for_ack(records: "list[Reading | Record]") -> bool:
     """Whether a frame with these records (an empty one too) is to be acknowledged."""
     if not records:
         return True
@@ -91,7 +98,7 @@ def asks_for_ack(records: list) -> bool:
     return False
 
 
-def parse(data: bytes, reference: int = 0, in_message: bool = False) -> list:
+def parse(data: bytes, reference: int = 0, in_message: bool = False) -> "list[Reading | Record]":
     """The records of a plaintext, or of a reassembled message.
 
     `reference` is the highest sequence number taken without a gap. SEQUENCE records are consumed.
@@ -104,16 +111,17 @@ def parse(data: bytes, reference: int = 0, in_message: bool = False) -> list:
 
 
 class _Parser:
-    def __init__(self, data: bytes, reference: int, in_message: bool):
+    def __init__(self, data: bytes, reference: int, in_message: bool) -> None:
         self._data = data
         self._reference = reference
         self._in_message = in_message
-        self._next = None  # sequence of the next confirmed reading
-        self._previous = None
+        self._next: int | None = None  # sequence of the next confirmed reading
+        self._previous: Reading | None = None
 
-    def records(self) -> list:
+    def records(self) -> "list[Reading | Record]":
         data = self._data
-        out = []
+        out: list[Reading | Record] = []
+        record: Reading | Record
         offset = 0
         while offset < len(data):
             kind = data[offset]
@@ -121,10 +129,10 @@ class _Parser:
             if kind >= wire.READING:
                 record, offset = self._reading(kind, offset)
             elif kind >= 0x40:
-                record, offset = self._compact(kind, offset)
                 if kind == wire.SEQUENCE:
-                    self._next = record.value
+                    offset = self._sequence(offset)
                     continue
+                record, offset = self._compact(kind, offset)
             elif kind:
                 value, offset = cbor.decode(data, offset)
                 record = Record(kind, value)
@@ -133,7 +141,13 @@ class _Parser:
             out.append(record)
         return out
 
-    def _compact(self, kind: int, offset: int) -> tuple:
+    def _sequence(self, offset: int) -> int:
+        if offset + 4 > len(self._data):
+            raise MalformedRecord()
+        self._next = int.from_bytes(self._data[offset : offset + 4], "big")
+        return offset + 4
+
+    def _compact(self, kind: int, offset: int) -> tuple[Record, int]:
         data = self._data
         size = _FIXED.get(kind)
         if size is not None:
@@ -159,8 +173,8 @@ class _Parser:
             if offset + 4 > len(data):
                 raise MalformedRecord()
             total = data[offset + 2] << 8 | data[offset + 3]
-            value = (data[offset], data[offset + 1], total, bytes(data[offset + 4 :]))
-            return Record(kind, value), len(data)
+            part = (data[offset], data[offset + 1], total, bytes(data[offset + 4 :]))
+            return Record(kind, part), len(data)
         raise MalformedRecord()
 
     def _byte(self, offset: int) -> int:
@@ -168,7 +182,7 @@ class _Parser:
             raise MalformedRecord()
         return self._data[offset]
 
-    def _reading(self, kind: int, offset: int) -> tuple:
+    def _reading(self, kind: int, offset: int) -> tuple[Reading, int]:
         channel = kind >> 3 & 15
         if channel == 15:
             channel = self._byte(offset)
@@ -176,16 +190,17 @@ class _Parser:
         sequence = None
         if kind & 1:
             if self._next is None:
+                # The number with this lowest byte that is closest to the reference.
                 low = self._byte(offset)
                 offset += 1
-                # The number congruent to `low` that is closest to the reference.
                 self._next = self._reference + ((low - self._reference + 128) & 255) - 128
                 if self._next < 0:
                     self._next += 256
             sequence = self._next
             self._next = sequence + 1
         form = kind >> 1 & 3
-        age = at = None
+        age: int | None = None
+        at: int | None = None
         if form == wire.TAKEN_NOW:
             age = 0
         elif form == wire.TAKEN_AGE:
@@ -203,26 +218,27 @@ class _Parser:
             if previous.at_ms is not None:
                 at = previous.at_ms + after
             else:
-                age = previous.age_ms - after
+                age = (previous.age_ms or 0) - after
                 if age < 0:
                     raise MalformedRecord()
         end = cbor.skip(self._data, offset)
         if end - offset > wire.MAX_VALUE:
             raise MalformedRecord()
         value = cbor.decode(self._data, offset)[0]
-        self._previous = Reading(channel, sequence, age, at, value)
-        return self._previous, end
+        reading = Reading(channel, sequence, age, at, value)
+        self._previous = reading
+        return reading, end
 
 
 class Writer:
-    """Builds one plaintext of at most `room` bytes. Every method returns False, and adds nothing, if there is no room."""
+    """Builds one plaintext of at most `room` bytes. A method without room returns False and adds nothing."""
 
-    def __init__(self, room: int, acked_sequence: int = 0):
+    def __init__(self, room: int, acked_sequence: int = 0) -> None:
         self.data = bytearray()
         self.has_request = False  # a request that had not been sent before
         self._room = room
         self._acked = acked_sequence
-        self._next = None
+        self._next: int | None = None
         self._form = wire.TAKEN_NOW  # what TAKEN_AFTER would continue
         self._moment = 0
 
@@ -261,7 +277,7 @@ class Writer:
             self._form = form
         return True
 
-    def _time(self, taken: int, now: int, at: int | None) -> tuple:
+    def _time(self, taken: int, now: int, at: int | None) -> "tuple[int, int, bytes]":
         """(form, moment, encoded time), the shortest that says it."""
         moment, form = (taken, wire.TAKEN_AGE) if at is None else (at, wire.TAKEN_AT)
         if at is None and now - taken < NOW_MS:

@@ -2,6 +2,10 @@
 
 from petiole import wire
 
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole.items import Item
+
 MAX_GIVEN_UP = 16  # lost frames whose late ack is still recognised
 
 
@@ -10,7 +14,7 @@ class Sent:
 
     __slots__ = ("counter", "items", "lost", "reported", "sent_at")
 
-    def __init__(self, counter: int, items: list, sent_at: int):
+    def __init__(self, counter: int, items: "list[Item]", sent_at: int) -> None:
         self.counter = counter
         self.items = items
         self.sent_at = sent_at
@@ -21,10 +25,10 @@ class Sent:
 class Recovery:
     """Keeps the frames that wait for an ack, and says which are lost and when to look again. Times in ms."""
 
-    def __init__(self, window: int):
+    def __init__(self, window: int) -> None:
         self._window = window
-        self._sent = []  # by counter, ascending
-        self.srtt = None
+        self._sent: list[Sent] = []  # by counter, ascending
+        self.srtt: int | None = None
         self._rttvar = 0
         self._latest = 0
         self.timeouts = 0  # in a row, until anything is acknowledged
@@ -46,18 +50,18 @@ class Recovery:
         """Whether one more frame that asks for an ack may leave."""
         return self.in_flight() < (1 if self.timeouts else self._window)
 
-    def counters(self) -> list:
+    def counters(self) -> list[int]:
         """Counters that an ack may name, newest first."""
         return [sent.counter for sent in reversed(self._sent)]
 
-    def sent(self, counter: int, items: list, now: int) -> None:
+    def sent(self, counter: int, items: "list[Item]", now: int) -> None:
         """A frame that asks for an ack has left with these items."""
         self._sent.append(Sent(counter, items, now))
         given_up = len(self._sent) - self.in_flight() - MAX_GIVEN_UP
         if given_up > 0:
             self._sent = [s for i, s in enumerate(self._sent) if not s.lost or i >= given_up]
 
-    def acked(self, counter: int, now: int) -> list | None:
+    def acked(self, counter: int, now: int) -> "list[Item] | None":
         """The items of the frame with this counter, or None if no ack of it is awaited."""
         for i, sent in enumerate(self._sent):
             if sent.counter == counter:
@@ -81,11 +85,11 @@ class Recovery:
 
     def _judge(self, earlier: Sent, now: int) -> None:
         """A later frame was acknowledged: this one is lost if it has had more than its time."""
-        patience = max(self.srtt, self._latest)
+        patience = max(self.srtt or 0, self._latest)
         if now - earlier.sent_at > patience + (patience >> 3):
             earlier.lost = True
 
-    def lost(self, now: int) -> list:
+    def lost(self, now: int) -> "list[Item]":
         """Items to send again, oldest first, each reported once: of frames judged lost, and after a timeout of all."""
         oldest = None
         for sent in self._sent:
@@ -97,7 +101,7 @@ class Recovery:
             self.timeouts_total += 1
             for sent in self._sent:
                 sent.lost = True
-        items = []
+        items: list[Item] = []
         for sent in self._sent:
             if sent.lost and not sent.reported:
                 sent.reported = True
@@ -109,9 +113,9 @@ class Recovery:
         for sent in self._sent:
             sent.lost = True
 
-    def unfinished(self) -> list:
+    def unfinished(self) -> "list[Item]":
         """The items of the frames in flight, oldest first."""
-        items = []
+        items: list[Item] = []
         for sent in self._sent:
             if not sent.reported:
                 items.extend(sent.items)

@@ -1,15 +1,15 @@
 """One session: frames in, records out, and the reverse, reliably (PROTOCOL.md, sections 4, 7, 8 and 11).
 
-Sans-IO: `now` is an argument, in ms of a clock that never goes back. Both ends run this code; what only a node or only a gateway
-knows is above it.
+Sans-IO: `now` is an argument, in ms of a clock that never goes back. Both ends run this code; what only a node or
+only a gateway knows is above it.
 """
 
 from petiole import counter as counters
 from petiole import frame as frames
 from petiole import records, wire
 from petiole.errors import MalformedRecord, QueueFull
-from petiole.items import Encoded, Fragment, Item, Measured
-from petiole.reassembly import Reassembly, count
+from petiole.items import Fragment, Item, Measured, Message
+from petiole.reassembly import Reassembly
 from petiole.records import Reading, Record, Writer
 from petiole.recovery import Recovery
 
@@ -27,15 +27,22 @@ def _order(item: Item) -> int:
 
 
 class Incoming:
-    """An opened frame: its records, links and acks already taken care of. `is_deferred`: the owner acknowledges
-    `counter` when the readings in it are durable."""
+    """An opened frame: its records, links and acks already taken care of.
 
-    __slots__ = ("counter", "is_deferred", "records")
+    `is_deferred`: it holds confirmed readings, and the owner calls `acknowledge` when they are durable.
+    """
 
-    def __init__(self, counter: int, taken: "list[Reading | Record]", is_deferred: bool) -> None:
+    __slots__ = ("counter", "is_frame_deferred", "message", "records")
+
+    def __init__(self, counter: int, taken: "list[Reading | Record]", is_deferred: bool, message: int | None) -> None:
         self.counter = counter
         self.records = taken
-        self.is_deferred = is_deferred
+        self.is_frame_deferred = is_deferred
+        self.message = message  # a whole one with confirmed readings, that came with this frame
+
+    @property
+    def is_deferred(self) -> bool:
+        return self.is_frame_deferred or self.message is not None
 
 
 def _has_confirmed(taken: "list[Reading | Record]") -> bool:
@@ -78,9 +85,9 @@ class Session:
         self._due_acks: list[tuple[int, int]] = []  # (counter, when at the latest)
         self._notices: list[bytes] = []  # records that ask for no ack
         self._reassembly = Reassembly()
-        self._message = 0
+        self._messages: list[Message] = []  # open ones of ours
+        self._message_number = 0
         self._order = 0
-        self._held_messages: list[tuple[int, list[Reading | Record]]] = []
         self._floor_due = False
 
     # Sending -----------------------------------------------------------------------------------------------
@@ -98,9 +105,13 @@ class Session:
         """Encoded records that ask for no ack and go out with the next frame, at once."""
         self._notices.append(data)
 
-    def acknowledge(self, counter: int, now: int) -> None:
+    def acknowledge(self, incoming: Incoming, now: int) -> None:
         """The readings of a deferred frame are durable."""
-        self._due_acks.append((counter, now))
+        if incoming.is_frame_deferred and len(self._due_acks) < MAX_DUE_ACKS:
+            self._due_acks.append((incoming.counter, now))
+        if incoming.message is not None:
+            self._reassembly.taken.append(incoming.message)
+            self._say_taken(incoming.message)
 
     def next_frame(self, now: int) -> bytes | None:
         """The next frame to send at `now`, or None. To be called until None after every event and at `deadline`."""
@@ -163,6 +174,8 @@ class Session:
         self._due_acks = [(counter, 0) for counter in left]
 
     def _is_held(self, item: Item, now: int) -> bool:
+        if item.is_long and len(self._messages) >= wire.MAX_REASSEMBLIES:
+            return True
         if not isinstance(item, Measured) or item.sequence is None:
             return False
         return now < self.paused_until or item.sequence - self.oldest_sequence >= wire.MAX_SEQUENCES_AHEAD
@@ -188,8 +201,10 @@ class Session:
             is_empty = not taken
             if not item.write(writer, self, now):
                 if is_empty and not isinstance(item, Fragment):
-                    parts = self._cut(item, now)
-                    queue[position:position] = parts
+                    item.is_long = True
+                    position -= 1
+                    if not self._is_held(item, now):
+                        queue[position : position + 1] = self._cut(item, now)
                 else:
                     is_full = True
                     kept.append(item)
@@ -206,13 +221,10 @@ class Session:
         return taken, is_again
 
     def _cut(self, item: Item, now: int) -> "list[Item]":
-        data = item.message(self, now)
-        parts: list[Fragment] = []
-        number = self._message
-        self._message = number + 1 & 255
-        for index in range(count(len(data))):
-            parts.append(Fragment(item, number, index, data, parts))
-        return list(parts)
+        message = Message(item, self._message_number, item.message(self, now))
+        self._message_number = message.number + 1 & 255
+        self._messages.append(message)
+        return list(message.parts)
 
     def message_writer(self) -> Writer:
         return Writer(wire.MAX_MESSAGE, self.acked_sequence)
@@ -222,7 +234,7 @@ class Session:
         return moment + (self.clock_offset or 0)
 
     def write_floor(self, item: Measured, writer: Writer) -> bool:
-        """FLOOR in front of the oldest reading: in the first frame of a session, and when it is sent again."""
+        """FLOOR before the oldest reading: in the first frame of a session, and when it is sent again."""
         if item.sequence is None or item.sequence != self.oldest_sequence:
             return True
         if not self.needs_floor and not item.tries:
@@ -235,24 +247,15 @@ class Session:
         again = [item for item in self.recovery.lost(now) if not item.is_done]
         if self.recovery.timeouts > before:
             self.silent_timeouts += 1
+        for message in self._messages:
+            if message.probe_at is not None and now >= message.probe_at:
+                again.extend(message.again())
         if again:
-            for item in again:
-                self._forget_message(item)
             self.queue = again + self.queue
             self.queue.sort(key=_order)
         expired = self._reassembly.expire(now)
         if expired:
             self._drop("fragment_timeout", expired)
-
-    def _forget_message(self, item: Item) -> None:
-        """The last part of a message was lost twice: the peer may have forgotten the others, so all go again."""
-        if not isinstance(item, Fragment) or item.tries < 2:
-            return
-        if all(part.is_done for part in item.siblings if part is not item):
-            for part in item.siblings:
-                if part.is_done:
-                    part.is_done = False
-                    self.queue.append(part)
 
     # Receiving ---------------------------------------------------------------------------------------------
 
@@ -267,7 +270,7 @@ class Session:
         return False
 
     def receive_data(self, part: "Split", now: int, reference: int = 0) -> "Incoming | str":
-        """Take a DATA frame. A string is the reason for which it is dropped; "tag" may mean another session's."""
+        """Take a DATA frame. A string is a drop reason; "tag" may mean that it is another session's."""
         value, bits, offset = frames.data_counter(part)
         if not bits:
             return "short"
@@ -285,43 +288,44 @@ class Session:
             return error.reason
         is_empty = not taken
         out: list[Reading | Record] = []
+        message = None
         for record in taken:
             if isinstance(record, Record) and record.kind == wire.FRAGMENT:
-                reason = self._reassemble(record, reference, now, out)
-                if reason:
-                    return reason
+                inner = self._reassemble(record, reference, now)
+                if isinstance(inner, str):
+                    return inner
+                if self._defers and _has_confirmed(inner):
+                    message = record.value[0]
+                elif inner:
+                    self._reassembly.taken.append(record.value[0])
+                    self._say_taken(record.value[0])
+                out.extend(inner)
             elif isinstance(record, Reading) or not self._consume(record, now):
                 out.append(record)
-        is_deferred = self._defers and _has_confirmed(out)
+        is_deferred = self._defers and _has_confirmed(taken)
         if not is_deferred and (is_empty or records.asks_for_ack(taken)):
             has_request = any(isinstance(r, Record) and r.kind == wire.REQUEST for r in out)
             due = now + wire.ACK_DELAY_MS if has_request else now
             if len(self._due_acks) < MAX_DUE_ACKS:
                 self._due_acks.append((counter, due))
-        return Incoming(counter, out, is_deferred)
+        return Incoming(counter, out, is_deferred, message)
 
-    def _reassemble(self, record: Record, reference: int, now: int, out: "list[Reading | Record]") -> str:
-        """Add the records of a message to `out` when it is whole. Return a drop reason, or ""."""
-        whole = self._reassembly.add(record.value, now)  # type: ignore[arg-type]
-        if whole is None:
-            return ""
+    def _reassemble(self, record: Record, reference: int, now: int) -> "list[Reading | Record] | str":
+        """The records of the message if this part makes it whole; else none, or a drop reason."""
+        whole = self._reassembly.add(record.value, now)
         if isinstance(whole, str):
             return whole
-        number = record.value[0]  # type: ignore[index]
-        if whole:
-            try:
-                inner = records.parse(whole, reference, True)
-            except MalformedRecord as error:
-                return error.reason
-            out.extend(inner)
-            if self._defers and _has_confirmed(inner):
-                # Until they are durable, parts that come again must wait for the same ack.
-                self._held_messages = [*self._held_messages[-wire.REMEMBERED_MESSAGES + 1 :], (number, inner)]
-            return ""
-        for held, inner in self._held_messages:
-            if held == number:
-                out.extend(inner)
-        return ""
+        if not whole:
+            if record.value[0] in self._reassembly.taken:
+                self._say_taken(record.value[0])
+            return []
+        try:
+            return records.parse(whole, reference, True)
+        except MalformedRecord as error:
+            return error.reason
+
+    def _say_taken(self, message: int) -> None:
+        self.notify(bytes((wire.MESSAGE_TAKEN, message)))
 
     def _open(self, part: "Split", value: int, bits: int, offset: int) -> "tuple[int, bytes | None]":
         expected = self.replay.highest + 1
@@ -340,20 +344,28 @@ class Session:
     def _consume(self, record: Record, now: int) -> bool:
         """Records that concern the session itself. False: for the owner."""
         if record.kind == wire.ACKS:
-            low, bitmap = record.value  # type: ignore[misc]
+            low, bitmap = record.value
             highest = self.send_counter - 1 - ((self.send_counter - 1 - low) & 255)
             self._acked(highest, now)
             for bit in range(8):
                 if bitmap >> bit & 1:
                     self._acked(highest - 1 - bit, now)
         elif record.kind == wire.BUSY:
-            self.paused_until = now + 1000 * max(1, min(record.value, 300))  # type: ignore[call-overload]
+            self.paused_until = now + 1000 * max(1, min(record.value, 300))
         elif record.kind == wire.COUNTER_FLOOR:
-            if record.value >= self.send_counter:  # type: ignore[operator]
-                self.send_counter = record.value + 1  # type: ignore[operator]
+            if record.value >= self.send_counter:
+                self.send_counter = record.value + 1
                 self.recovery.lose_all()
-        elif record.kind not in (wire.FRAGMENT, wire.PING):
-            return False
+        elif record.kind == wire.MESSAGE_TAKEN:
+            for message in self._messages:
+                if message.number == record.value:
+                    self._messages.remove(message)
+                    for part in message.parts:
+                        part.is_done = True
+                    self._finished(message.item)
+                    break
+        else:
+            return record.kind == wire.PING
         return True
 
     def _acked(self, counter: int, now: int) -> None:
@@ -365,14 +377,16 @@ class Session:
             if not item.is_done:
                 item.is_done = True
                 if isinstance(item, Fragment):
-                    if not all(part.is_done for part in item.siblings) or item.whole.is_done:
-                        continue
-                    item = item.whole
-                    item.is_done = True
-                if isinstance(item, Measured) and item.sequence is not None:
-                    self.acked_sequence = max(self.acked_sequence, item.sequence)
-                    self.needs_floor = False
-                self.acked.append(item)
+                    item.message_of.arrived(now, self.recovery.timeout_ms())
+                else:
+                    self._finished(item)
+
+    def _finished(self, item: Item) -> None:
+        item.is_done = True
+        if isinstance(item, Measured) and item.sequence is not None:
+            self.acked_sequence = max(self.acked_sequence, item.sequence)
+            self.needs_floor = False
+        self.acked.append(item)
 
     def _drop(self, reason: str, number: int = 1) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + number
@@ -387,6 +401,7 @@ class Session:
         for candidate in (self.recovery.deadline(), self._reassembly.deadline()):
             if candidate is not None:
                 times.append(candidate)
+        times.extend(message.probe_at for message in self._messages if message.probe_at is not None)
         if self.recovery.can_send():
             if self._has_sendable(now):
                 times.append(now)

@@ -58,6 +58,7 @@ PING = 0x49
 MANIFEST_REQUEST = 0x4A
 PENDING = 0x4B
 AWAKE = 0x4C
+MESSAGE_TAKEN = 0x4D
 REQUEST = 0x01
 REPLY = 0x02
 MANIFEST = 0x03
@@ -98,12 +99,14 @@ NOT_NOW = 503
 # Fragments (section 11)
 FRAGMENT_SIZE = 224
 MAX_MESSAGE = 4096
-MAX_REASSEMBLIES = 2
+MAX_REASSEMBLIES = 2  # of a receiver, and open messages of a sender
 REASSEMBLY_MS = 30000
 REMEMBERED_MESSAGES = 4
+MESSAGE_PROBES = 2  # before a whole message is sent again
 
 # Join (section 6)
 JOIN_RETRY_MS = 1000
+JOIN_RETRY_MAX_MS = 15000  # a gateway that comes back is found within this
 JOIN_TRIES = 3
 PROVISIONAL_MS = 60000
 MAX_PROVISIONAL = 2
