@@ -1,0 +1,68 @@
+"""A server process that must not outlive us, and proof that a process found later is ours."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def ended_with_parent() -> Callable[[], None] | None:
+    """A `preexec_fn` after which the kernel sends the child SIGTERM when we die, by whatever cause; Linux only.
+
+    The kernel watches the *thread* that started the child, so start servers from a thread that lives as long as
+    the program. On other systems None: a server that outlives us is found by its pid file at the next start.
+    """
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None, use_errno=True).prctl  # looked up before the fork: nothing is loaded in the child
+    parent = os.getpid()
+
+    def bind() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != parent:  # we died between the fork and the call
+            os._exit(1)
+
+    return bind
+
+
+def process_start(pid: int) -> str | None:
+    """Text that differs for two processes that had the same pid; None if there is no such process."""
+    stat = Path(f"/proc/{pid}/stat")
+    if sys.platform == "linux":
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] == "Z" else fields[19]  # field 22 of proc(5): start time in ticks after boot
+    return _ps(pid, "lstart=")
+
+
+def command_line(pid: int) -> Sequence[str]:
+    """Arguments of a process, empty if there is none."""
+    if sys.platform == "linux":
+        try:
+            raw = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return []
+        return [part.decode(errors="replace") for part in raw.split(b"\0") if part]
+    return (_ps(pid, "command=") or "").split()
+
+
+def boot_id() -> str | None:
+    """Name of the kernel's present boot, None where it has none. It changes with every power cycle."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return None
+
+
+def _ps(pid: int, column: str) -> str | None:
+    done = subprocess.run(["ps", "-o", column, "-p", str(pid)], capture_output=True, text=True, timeout=10, check=False)
+    return done.stdout.strip() or None

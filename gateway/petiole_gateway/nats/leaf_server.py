@@ -1,0 +1,294 @@
+"""The leaf server beside the gateway: started, watched, restarted and stopped by us."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .binary import find_nats_server
+from .child_process import ended_with_parent
+from .errors import LeafStartError, ServerError
+from .leaf_access import ACCESS_FILE, LeafAccess, local_passwords, read_access, write_access
+from .leaf_config import LOCAL_USER, SYSTEM_USER, LeafSettings, render_leaf_config
+from .leaf_pidfile import (
+    TERMINATE_TIMEOUT_S,
+    DataDirLock,
+    end_stale_server,
+    forget_server,
+    remember_server,
+)
+from .leaf_watchdog import PATIENCE_S, LinkWatchdog
+from .monitor import fetch_json
+from .ports import free_ports
+from .private_file import write_private
+
+# A million stored messages are recovered in 2 s on a PC; a Pi with an SD card is assumed twenty times slower.
+START_TIMEOUT_S = 45.0
+# First restart almost at once: nodes wait for their acks. Then doubled, so that a leaf that cannot run costs one start
+# per 15 s. A leaf that ran for a minute has earned the short delay again.
+FIRST_BACKOFF_S = 0.25
+MAX_BACKOFF_S = 15.0
+SETTLED_S = 60.0
+_POLL_S = 0.02
+_LOG_TAIL = 30
+CONFIG_FILE = "leaf.conf"
+
+
+class LeafServer:
+    """`start` returns when the leaf is healthy; from then on it is kept running until `stop`.
+
+    `on_log(line)` gets every line the server writes, `on_link(up)` every change of the link to the hub,
+    `on_exit(return_code)` every unexpected end before the restart. None of them may block.
+    """
+
+    def __init__(
+        self,
+        site: str,
+        data_dir: Path,
+        *,
+        hub_urls: Sequence[str] = (),
+        hub_credentials: Path | None = None,
+        client_port: int | None = None,
+        monitor_port: int | None = None,
+        binary: Path | None = None,
+        settings: dict[str, object] | None = None,
+        watchdog_patience_s: float = PATIENCE_S,
+        on_log: Callable[[str], None] = lambda line: None,
+        on_link: Callable[[bool], None] = lambda up: None,
+        on_exit: Callable[[int], None] = lambda code: None,
+    ) -> None:
+        self.site = site
+        self.data_dir = data_dir
+        self.hub_urls = tuple(hub_urls)
+        self.hub_credentials = hub_credentials
+        self.restarts_total = 0
+        self._ports = (client_port, monitor_port)
+        self._binary = binary
+        self._extra = dict(settings or {})
+        self._patience_s = watchdog_patience_s
+        self._on_log, self._on_link, self._on_exit = on_log, on_link, on_exit
+        self._lock = DataDirLock(data_dir)
+        self._log_tail: collections.deque[str] = collections.deque(maxlen=_LOG_TAIL)
+        self._process: asyncio.subprocess.Process | None = None
+        self._log_task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._expected_end = False
+        self._watchdog: LinkWatchdog | None = None
+
+    @property
+    def access(self) -> LeafAccess:
+        """How to connect to it; valid after the first `start`."""
+        return read_access(self.data_dir)
+
+    @property
+    def store_dir(self) -> Path:
+        """Folder on whose file system its streams are; for the durability barrier."""
+        return self.data_dir / "jetstream"
+
+    @property
+    def pid(self) -> int | None:
+        """Of the running server, None while there is none."""
+        return self._process.pid if self._process and self._process.returncode is None else None
+
+    @property
+    def link_up(self) -> bool:
+        """The leaf is linked to its hub. Always False without a hub."""
+        return self._watchdog is not None and self._watchdog.link_up
+
+    @property
+    def watchdog_restarts_total(self) -> int:
+        """Restarts because the server had stopped trying to reach the hub."""
+        return self._watchdog.restarts_total if self._watchdog else 0
+
+    async def start(self) -> None:
+        """Start and wait until healthy.
+
+        ConfigError, BinaryNotFoundError, VersionError, DataDirBusyError, or LeafStartError with the last log lines.
+        """
+        binary = self._binary or find_nats_server().path
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock.acquire()
+        try:
+            await end_stale_server(self.data_dir)
+            # Ports from `free_ports` may be taken by others in the moment between; so try again with new ones.
+            for attempt in range(3):
+                client_port, monitor_port = self._choose_ports(fresh=attempt > 0)
+                self._write_config(client_port, monitor_port)
+                try:
+                    await self._launch(binary, monitor_port)
+                    break
+                except LeafStartError as error:
+                    taken = any("address already in use" in line for line in error.log_tail)
+                    if not taken or attempt == 2 or None not in self._ports:
+                        raise
+        except BaseException:
+            await self._end_process()
+            self._lock.release()
+            raise
+        self.store_dir.mkdir(exist_ok=True)
+        write_access(
+            self.data_dir,
+            url=f"nats://127.0.0.1:{client_port}",
+            monitor_url=f"http://127.0.0.1:{monitor_port}",
+            site=self.site,
+        )
+        self._tasks.append(asyncio.create_task(self._supervise(binary, monitor_port)))
+        if self.hub_urls:
+            self._watchdog = LinkWatchdog(
+                monitor_port,
+                self.hub_urls,
+                restart=self.restart,
+                on_change=self._on_link,
+                patience_s=self._patience_s,
+            )
+            self._tasks.append(asyncio.create_task(self._watchdog.run()))
+
+    async def stop(self) -> None:
+        """SIGTERM, and SIGKILL after 10 s. Harmless when not running."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._end_process()
+        self._lock.release()
+
+    async def restart(self) -> None:
+        """End the server gracefully; the supervisor starts it again at once."""
+        process = self._process
+        if process is not None:
+            self._expected_end = True
+            await _terminate(process)
+
+    async def kill(self) -> None:
+        """kill -9 the server, as a crash would; the supervisor starts it again. For tests and demonstrations."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            process.kill()
+            await process.wait()
+
+    def _choose_ports(self, *, fresh: bool) -> tuple[int, int]:
+        """Configured ports, else those of the last run so that clients find us again, else free ones."""
+        free = free_ports(2)
+        last = {} if fresh else self._last_ports()
+        client, monitor = self._ports
+        return client or last.get("url") or free[0], monitor or last.get("monitor_url") or free[1]
+
+    def _last_ports(self) -> dict[str, int]:
+        try:
+            document = json.loads((self.data_dir / ACCESS_FILE).read_bytes())
+            return {name: int(document[name].rpartition(":")[2]) for name in ("url", "monitor_url")}
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
+
+    def _write_config(self, client_port: int, monitor_port: int) -> None:
+        passwords = local_passwords(self.data_dir)
+        settings = LeafSettings(
+            site=self.site,
+            data_dir=self.data_dir,
+            client_port=client_port,
+            monitor_port=monitor_port,
+            local_password=passwords[LOCAL_USER],
+            system_password=passwords[SYSTEM_USER],
+            hub_urls=self.hub_urls,
+            hub_credentials=self.hub_credentials,
+            **self._extra,  # type: ignore[arg-type]
+        )
+        write_private(self.data_dir / CONFIG_FILE, render_leaf_config(settings).encode())
+
+    async def _launch(self, binary: Path, monitor_port: int) -> None:
+        config = (self.data_dir / CONFIG_FILE).absolute()
+        self._log_tail.clear()
+        process = await asyncio.create_subprocess_exec(
+            str(binary),
+            "-c",
+            str(config),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+            preexec_fn=ended_with_parent(),
+            # Its own group: Ctrl-C on our terminal must not end the store before we have drained into it.
+            process_group=0,
+        )
+        self._process = process
+        self._expected_end = False
+        remember_server(self.data_dir, process.pid, config)
+        self._log_task = asyncio.create_task(self._forward_log(process))
+        await self._wait_healthy(process, monitor_port)
+
+    async def _wait_healthy(self, process: asyncio.subprocess.Process, monitor_port: int) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + START_TIMEOUT_S
+        while loop.time() < deadline:
+            if process.returncode is not None:
+                if self._log_task is not None:
+                    await self._log_task
+                raise LeafStartError(f"it ended with code {process.returncode}", list(self._log_tail))
+            try:
+                health = await fetch_json("127.0.0.1", monitor_port, "/healthz?js-server-only=true")
+            except (OSError, TimeoutError, ValueError):
+                health = {}
+            if health.get("status") == "ok":
+                return
+            await asyncio.sleep(_POLL_S)
+        raise LeafStartError(f"not healthy after {START_TIMEOUT_S:g} s", list(self._log_tail))
+
+    async def _forward_log(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        while True:
+            try:
+                line = await process.stderr.readline()
+            except ValueError:  # longer than the reader's 64 KiB; the reader has dropped it
+                continue
+            if not line:
+                return
+            text = line.decode(errors="replace").rstrip()
+            self._log_tail.append(text)
+            self._on_log(text)
+
+    async def _supervise(self, binary: Path, monitor_port: int) -> None:
+        loop = asyncio.get_running_loop()
+        backoff_s = FIRST_BACKOFF_S
+        started_at = loop.time()
+        while True:
+            process = self._process
+            assert process is not None
+            code = await process.wait()
+            if not self._expected_end:
+                self._on_exit(code)
+                if loop.time() - started_at > SETTLED_S:
+                    backoff_s = FIRST_BACKOFF_S
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, MAX_BACKOFF_S)
+            self.restarts_total += 1
+            started_at = loop.time()
+            try:
+                await self._launch(binary, monitor_port)
+            except (ServerError, OSError) as error:
+                self._on_log(f"restart failed: {error}")
+                if self._process is not None:
+                    await _terminate(self._process)
+
+    async def _end_process(self) -> None:
+        if self._process is not None:
+            await _terminate(self._process)
+            self._process = None
+            forget_server(self.data_dir)
+        if self._log_task is not None:
+            await self._log_task
+            self._log_task = None
+
+
+async def _terminate(process: asyncio.subprocess.Process) -> None:
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+    try:
+        await asyncio.wait_for(process.wait(), TERMINATE_TIMEOUT_S)
+    except TimeoutError:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()

@@ -1,0 +1,55 @@
+"""Names on NATS: the one place that builds and checks subjects.
+
+`<purpose>.<site>.<device>.<rest>`; a token is 1 to 32 characters of `[A-Za-z0-9_-]`, which is legal in subjects,
+KV keys, consumer names and MQTT topics alike.
+"""
+
+from __future__ import annotations
+
+import re
+
+from .errors import ConfigError
+
+UPLINK_STREAM = "UP"
+HUB_CONSUMER = "hub"  # the pre-created consumer on each leaf through which the hub sources UP
+HUB_DOMAIN = "hub"
+SEQUENCE_HEADER = "Petiole-Sequence"
+
+_TOKEN = re.compile(r"[A-Za-z0-9_-]{1,32}")
+
+
+def is_token(text: str) -> bool:
+    """True if `text` may be one token of a subject."""
+    return _TOKEN.fullmatch(text) is not None
+
+
+def checked_token(setting: str, text: str) -> str:
+    """`text`, or ConfigError naming `setting`."""
+    if not is_token(text):
+        raise ConfigError(setting, text, "must be 1 to 32 characters of A-Z a-z 0-9 _ -")
+    return text
+
+
+def uplink_subject(site: str, device: str, channel: str) -> str:
+    """`up.<site>.<device>.<channel>`; ConfigError for a bad token."""
+    return f"up.{checked_token('site', site)}.{checked_token('device', device)}.{checked_token('channel', channel)}"
+
+
+def uplink_filter(site: str, device: str | None = None) -> str:
+    """All uplinks of a site, or of one of its devices."""
+    return f"up.{site}.>" if device is None else f"up.{site}.{device}.>"
+
+
+def gap_subject(site: str) -> str:
+    """Where burnt sequence numbers go: in the leaf's stream UP, never sent to the hub."""
+    return f"local.{site}.gap"
+
+
+def delivery_subject(site: str) -> str:
+    """Where the leaf's consumer `hub` sends uplinks; only the hub's source listens there."""
+    return f"dlv.{site}.{UPLINK_STREAM}"
+
+
+def domain_api(domain: str | None) -> str:
+    """Prefix of the JetStream API: of the server one is connected to, or of a domain."""
+    return "$JS.API" if domain is None else f"$JS.{domain}.API"

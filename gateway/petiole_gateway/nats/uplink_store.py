@@ -1,0 +1,428 @@
+"""The store of confirmed uplinks: in the leaf's stream exactly once and in order, then on disk, then acknowledged."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from .api import JetStreamApi
+from .barrier import INTERVAL_S, Barrier, Durability
+from .binary import check_connected_server
+from .connection import Connection, Logger
+from .errors import (
+    BarrierError,
+    ConfigError,
+    LinkError,
+    NatsError,
+    NotConnectedError,
+    PublishRefusedError,
+    SequenceError,
+)
+from .publisher import PubAck, Publisher
+from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink
+from .subjects import UPLINK_STREAM, checked_token, uplink_filter
+from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
+from .uplink_eviction import StoreSpace, ensure_snapshots, evict, snapshot_sequence, stored_sequence
+from .uplink_lane import Lane, Uplink
+from .uplink_recovery import GAP_SIZE, BootMarker, burn_sequences
+
+# Twice the uplinks that can be stored without a barrier behind them.
+BURN_COUNT = 2 * MAX_PENDING
+# After a refusal or a failed request: short enough for a restart, long enough not to spin.
+RETRY_S = 0.25
+# How often room is looked at while it is scarce; two local requests.
+SPACE_POLL_S = 1.0
+STOP_TIMEOUT_S = 5.0
+LOOKUP_TIMEOUT_S = 10.0
+_LOOKUPS_AT_ONCE = 64
+_SENDS_PER_TURN = 256
+
+
+class UplinkStore:
+    """Takes uplinks by `submit`, says by `on_durable` when they are stored and on disk.
+
+    Every submitted uplink is in the stream exactly once, in the order of its device's sequence numbers, whatever
+    is restarted in between. If this process ends before `on_durable`, the node sends the uplink again and
+    `last_sequence` tells whether it was stored.
+
+    `store_dir` is a folder on the file system of the leaf's JetStream store, None if that is on another machine; then
+    `durability` must be CRASH. `state_dir` keeps one small file. With `with_hub` nothing is evicted that the hub has
+    not taken.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        site: str,
+        state_dir: Path,
+        store_dir: Path | None,
+        logger: Logger,
+        durability: Durability = Durability.POWER_LOSS,
+        with_hub: bool = True,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        max_pending: int = MAX_PENDING,
+        burn_count: int = BURN_COUNT,
+        barrier_interval_s: float = INTERVAL_S,
+        on_durable: Callable[[Sequence[Uplink]], None] = lambda uplinks: None,
+    ) -> None:
+        self.site = checked_token("site", site)
+        self.metrics = StoreMetrics()
+        self.on_durable = on_durable
+        self._connection = connection
+        self._logger = logger
+        self._with_hub = with_hub
+        self._burn_count = burn_count
+        self._space = StoreSpace(max_bytes)
+        self._admission = Admission(site, self._space, self.metrics, max_pending=max_pending)
+        if burn_count * GAP_SIZE > self._space.reserve:
+            raise ConfigError("burn_count", burn_count, f"does not fit into an eighth of {max_bytes} bytes")
+        self._api = JetStreamApi(connection.client)
+        self._publisher = Publisher(connection)
+        self._barrier = Barrier(
+            store_dir,
+            durability,
+            on_passed=self._barrier_passed,
+            on_failed=self._barrier_failed,
+            interval_s=barrier_interval_s,
+        )
+        self._marker = BootMarker(state_dir)
+        self._lanes: dict[str, Lane] = {}
+        self._ready: deque[Lane] = deque()
+        self._doubtful: dict[str, Lane] = {}  # lanes whose last stored sequence must be read from the stream
+        self._marks: deque[tuple[int, Lane | None, int, int]] = deque()  # barrier, lane, sequence, stream sequence
+        self._synced_to = 0  # stream sequence up to which everything is on disk
+        self._highest = 0  # highest stream sequence seen
+        self._wake = asyncio.Event()
+        self._opened = asyncio.Event()  # set while the stream is known to take messages
+        self._fault: LinkError | None = None
+        self._started = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unlisten: Callable[[], None] | None = None
+
+    # -- for the gateway ---------------------------------------------------------------------------------------
+
+    @property
+    def pending(self) -> int:
+        """Uplinks submitted and not yet durable."""
+        return self._admission.pending
+
+    @property
+    def is_healthy(self) -> bool:
+        """The leaf takes messages at this moment."""
+        return self._opened.is_set()
+
+    @property
+    def durability(self) -> Durability:
+        """What an acknowledged uplink survives."""
+        return self._barrier.durability
+
+    async def start(self, *, timeout_s: float = 60.0) -> None:
+        """Open the stream: create it if missing, burn sequence numbers after an unclean boot. NotConnectedError if
+        the leaf does not take messages within `timeout_s`."""
+        self._set_unhealthy()
+        self._admission.accepting = True
+        await self._publisher.start()
+        self._unlisten = self._connection.listen(self._connection_changed)
+        self._tasks = [
+            asyncio.create_task(self._run()),
+            asyncio.create_task(self._barrier.run()),
+            asyncio.create_task(self._watch_space()),
+        ]
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._opened.wait()
+        except TimeoutError as error:
+            await self.stop()
+            raise NotConnectedError(f"uplink stream of {self.site} did not open") from error
+
+    async def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Take nothing new, give what is pending up to `timeout_s` to become durable, then end. What is still
+        pending is not lost: its nodes were not told that it is stored."""
+        self._admission.accepting = False
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.pending:
+                    self._admission.emptied.clear()
+                    await self._admission.emptied.wait()
+        except TimeoutError:
+            self._logger.warning("uplinks_not_drained", pending=self.pending)
+        if self._unlisten is not None:
+            self._unlisten()
+            self._unlisten = None
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        await self._publisher.stop()
+        self._barrier.close()
+        # Only then is it certain that the disk has all that was ever sent to the stream.
+        if self._started and self.pending == 0 and self.durability is Durability.POWER_LOSS:
+            self._marker.write(clean=True)
+        for lane in self._lanes.values():
+            for reader in lane.readers:
+                reader.cancel()
+
+    async def last_sequence(self, device: str, *, refresh: bool = False) -> int:
+        """Highest sequence of this device that is stored and on disk, 0 if there is none.
+
+        Remembered after the first call. `refresh` reads it again; do so when a device joins, because another
+        gateway of the same site may have stored for it meanwhile. StoreBusy if the leaf does not answer.
+        """
+        lane = self._lane(checked_token("device", device))
+        settled = lane.is_known and lane.durable >= lane.resolved
+        if settled and not lane.readers and (not refresh or not lane.is_idle):
+            return lane.durable
+        if not lane.in_flight:
+            lane.is_known = False
+            self._doubtful[device] = lane
+            self._wake.set()
+        reader: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        lane.readers.append(reader)
+        try:
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                return await reader
+        except TimeoutError as error:
+            raise self._admission.busy("the leaf does not answer") from error
+        finally:
+            if reader in lane.readers:
+                lane.readers.remove(reader)
+
+    def submit(self, uplink: Uplink) -> None:
+        """Take one uplink; its `on_durable` follows. Never waits.
+
+        SequenceError if it does not follow the device's previous one, LocalError if it can never be stored,
+        StoreBusy (nothing taken) while there is no room or no leaf.
+        """
+        lane = self._lanes.get(uplink.device)
+        if lane is None:
+            lane = self._lane(checked_token("device", uplink.device))
+        if uplink.sequence <= lane.submitted:
+            raise SequenceError(uplink.device, uplink.sequence, lane.submitted)
+        self._admission.admit(uplink)
+        lane.submitted = uplink.sequence
+        lane.waiting.append(uplink)
+        if lane.is_known:
+            self._make_ready(lane)
+        else:
+            self._doubtful[uplink.device] = lane
+            self._wake.set()
+
+    # -- opening -----------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        opened_epoch = -1
+        while True:
+            await self._connection.wait_up()
+            try:
+                if self._connection.epoch != opened_epoch or self._fault is not None:
+                    self._fault = None
+                    await self._open()
+                    opened_epoch = self._connection.epoch
+                await self._serve(opened_epoch)
+            except NatsError as error:
+                self._set_unhealthy()
+                opened_epoch = -1
+                self._logger.warning("uplink_store_retries", error=str(error))
+                await asyncio.sleep(RETRY_S if isinstance(error, LinkError) else BUSY_RETRY_S)
+
+    async def _open(self) -> None:
+        """Everything that must be true before the first message after a (re)connect."""
+        check_connected_server(self._connection.client)
+        info = await ensure_leaf_uplink(self._api, self.site, max_bytes=self._space.max_bytes, with_hub=self._with_hub)
+        await ensure_snapshots(self._api)
+        state = info["state"]
+        self._space.used = state["bytes"]
+        last = int(state["last_seq"])
+        went_back = last < self._highest
+        needs_burn = not self._started and self._marker.needs_burn(stream_is_empty=last == 0)
+        if went_back or needs_burn:
+            self._logger.warning("uplink_sequences_burnt", count=self._burn_count, stream_sequence=last)
+            last = await burn_sequences(self._api, self._publisher, self.site, self._burn_count)
+            self.metrics.burnt_total += self._burn_count
+        if went_back:
+            self._synced_to = 0
+        self._highest = last
+        if not self._started:
+            # The marker replaces the old one only now: a crash during the burn leads to another burn.
+            self._marker.write(clean=False)
+            self._started = True
+        # What the stream holds at this moment is on disk after one barrier, so that lookups need none of their own.
+        self._mark(None, 0, last)
+        for lane in self._lanes.values():
+            if not lane.is_idle or lane.readers or went_back:
+                lane.is_known = False
+                self._doubtful[lane.device] = lane
+        self._opened.set()
+        self._admission.set_healthy(True)
+
+    def _connection_changed(self, up: bool) -> None:
+        self._wake.set()
+        if not up:
+            # Whatever was stored without a barrier is read again from the stream before it counts.
+            self._marks.clear()
+            self._set_unhealthy()
+
+    def _set_unhealthy(self) -> None:
+        self._opened.clear()
+        self._admission.set_healthy(False)
+
+    # -- sending -----------------------------------------------------------------------------------------------
+
+    async def _serve(self, epoch: int) -> None:
+        """Resolve and send until the connection changes or something fails."""
+        while self._connection.is_connected and self._connection.epoch == epoch:
+            if self._fault is not None:
+                raise self._fault
+            resolved = False
+            if any(not lane.in_flight for lane in self._doubtful.values()):
+                await self._resolve()
+                resolved = True
+            sent = 0
+            while self._ready and self._publisher.has_room and sent < _SENDS_PER_TURN:
+                lane = self._ready.popleft()
+                lane.is_ready = False
+                if lane.is_known and lane.waiting and not lane.in_flight:
+                    await self._send(lane)
+                    sent += 1
+            if resolved or sent == _SENDS_PER_TURN:  # there may be more of either
+                await asyncio.sleep(0)
+                continue
+            await self._wake.wait()
+            self._wake.clear()
+
+    async def _send(self, lane: Lane) -> None:
+        uplink = lane.waiting[0]
+        lane.in_flight = True
+        self.metrics.published_total += 1
+        try:
+            await self._publisher.send(
+                uplink.subject, uplink.payload, uplink.headers, lambda outcome: self._outcome(lane, outcome)
+            )
+        except NotConnectedError:
+            lane.in_flight = False
+            self._make_ready(lane)
+            raise
+
+    def _outcome(self, lane: Lane, outcome: PubAck | LinkError) -> None:
+        lane.in_flight = False
+        self._wake.set()
+        if isinstance(outcome, PubAck):
+            uplink = lane.acknowledge(outcome.stream_sequence)
+            self._highest = max(self._highest, outcome.stream_sequence)
+            self.metrics.stored_total += 1
+            if outcome.duplicate:
+                self.metrics.duplicates_total += 1
+            else:
+                self._space.used += uplink.stored_size
+            self._mark(lane, uplink.sequence, outcome.stream_sequence)
+            self._make_ready(lane)
+            return
+        # Refused or unknown: the lane stands still until the stream itself has said what it holds.
+        self.metrics.retried_total += 1
+        if isinstance(outcome, PublishRefusedError):
+            self.metrics.refused_total += 1
+            if outcome.is_full:
+                self._space.used = self._space.max_bytes
+        self._fault = outcome
+        lane.is_known = False
+        self._doubtful[lane.device] = lane
+
+    async def _resolve(self) -> None:
+        """Read the last stored sequence of all doubtful lanes, and queue exactly what comes after it."""
+        lanes = [lane for lane in self._doubtful.values() if not lane.in_flight][:_LOOKUPS_AT_ONCE]
+        async with asyncio.TaskGroup() as group:
+            lookups = [group.create_task(self._look_up(lane.device)) for lane in lanes]
+        failed = next((found for task in lookups if isinstance(found := task.result(), LinkError)), None)
+        for lane, task in zip(lanes, lookups, strict=True):
+            found = task.result()
+            if isinstance(found, LinkError):
+                continue
+            del self._doubtful[lane.device]
+            lane.resolve(*found)
+            self.metrics.resolved_total += 1
+            self._mark(lane, lane.stored, lane.stored_at)
+            self._make_ready(lane)
+        if failed is not None:
+            raise failed
+
+    async def _look_up(self, device: str) -> tuple[int, int] | LinkError:
+        try:
+            message = await self._api.last_message(UPLINK_STREAM, uplink_filter(self.site, device))
+            snapshot = await snapshot_sequence(self._api, device)
+        except LinkError as error:
+            return error
+        if message is None:
+            return snapshot, 0
+        return max(stored_sequence(message.headers), snapshot), message.stream_sequence
+
+    def _lane(self, device: str) -> Lane:
+        return self._lanes.setdefault(device, Lane(device))
+
+    def _make_ready(self, lane: Lane) -> None:
+        if lane.waiting and lane.is_known and not lane.in_flight and not lane.is_ready:
+            lane.is_ready = True
+            self._ready.append(lane)
+            self._wake.set()
+
+    # -- durability --------------------------------------------------------------------------------------------
+
+    def _mark(self, lane: Lane | None, sequence: int, stream_sequence: int) -> None:
+        """`sequence` of `lane` is stored; after the next barrier it is durable."""
+        if lane is not None and stream_sequence <= self._synced_to:
+            self._announce(self._sync_lane(lane, sequence))  # a barrier after it has passed already
+            return
+        self._marks.append((self._barrier.request(), lane, sequence, stream_sequence))
+
+    def _barrier_passed(self, number: int) -> None:
+        durable: list[Uplink] = []
+        while self._marks and self._marks[0][0] <= number:
+            _, lane, sequence, stream_sequence = self._marks.popleft()
+            self._synced_to = max(self._synced_to, stream_sequence)
+            if lane is not None:
+                durable += self._sync_lane(lane, sequence)
+        self.metrics.barrier_total = self._barrier.barrier_total
+        self._announce(durable)
+
+    def _sync_lane(self, lane: Lane, sequence: int) -> list[Uplink]:
+        durable = lane.sync(sequence)
+        if lane.is_known and lane.durable >= lane.resolved:
+            for reader in lane.readers:
+                if not reader.done():
+                    reader.set_result(lane.durable)
+            lane.readers.clear()
+        return durable
+
+    def _announce(self, durable: list[Uplink]) -> None:
+        if not durable:
+            return
+        self._admission.release(durable)
+        self.on_durable(durable)
+
+    def _barrier_failed(self, error: BarrierError) -> None:
+        self.metrics.barrier_failed_total += 1
+        self._logger.warning("barrier_failed", error=str(error))
+
+    # -- room --------------------------------------------------------------------------------------------------
+
+    async def _watch_space(self) -> None:
+        while True:
+            await asyncio.sleep(SPACE_POLL_S)
+            if not self._space.wants_eviction or not self._opened.is_set():
+                continue
+            newest = {lane.device: lane.stored_at for lane in self._lanes.values()}
+            try:
+                evicted = await evict(
+                    self._api,
+                    self.site,
+                    self._space,
+                    with_hub=self._with_hub,
+                    newest=newest,
+                    barrier=self._barrier.wait,
+                )
+            except (NatsError, OSError, TimeoutError) as error:
+                self._logger.warning("eviction_failed", error=str(error))
+                continue
+            self.metrics.evicted_total += evicted
