@@ -1,0 +1,56 @@
+# Everything runs in .venv, which `make setup` makes; no target needs more than make, python3 (3.11 or newer) and
+# python3-venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint types portability vectors bench soak demo gateway clean
+
+help: ## Show this help
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with the project and all development tools (again when pyproject.toml changed)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: $(PYTHON) is missing or older than 3.11" >&2; \
+		echo "hint: apt install python3, or name another: make setup PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo "error: $(PYTHON) cannot make virtual environments" >&2; \
+		echo "hint: apt install python3-venv" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+test: $(STAMP) ## Run all tests but the soak
+	$(BIN)/python -m pytest -m "not soak"
+
+lint: $(STAMP) ## Check style and common mistakes with ruff
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## Check types with mypy, strict
+	$(BIN)/mypy firmware gateway tools
+
+portability: $(STAMP) ## Check that the firmware keeps to what all three runtimes understand
+	$(BIN)/python -m petiole_tools.portability
+
+vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
+	$(BIN)/python -m petiole_tools.make_vectors tests/vectors
+
+bench: $(STAMP) ## Measure sizes, times and memory against the budgets
+	$(BIN)/python -m tests.bench
+
+soak: $(STAMP) ## Run the long tests
+	$(BIN)/python -m pytest -m soak
+
+demo: $(STAMP) ## Show a whole system on this machine: hub, leaf, gateway and simulated nodes
+	$(BIN)/petiole demo
+
+gateway: $(STAMP) ## Start a gateway with the configuration of this folder
+	$(BIN)/petiole gateway
+
+clean: ## Remove caches and build products (.venv stays: rm -r .venv)
+	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find firmware gateway tools tests \( -name __pycache__ -o -name '*.mpy' \) -prune -exec rm -rf {} +
