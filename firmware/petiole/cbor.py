@@ -7,7 +7,7 @@ A float is written as the shortest of half, single and double that is exact, and
 from struct import pack, unpack
 
 MAX_DEPTH = 8  # a CircuitPython board has 1.5 KB of stack for Python frames
-MAX_ITEMS = 256  # a frame has no room for more
+MAX_ITEMS = 1024  # a message of 4096 bytes with a full manifest
 
 _INDEFINITE = 31
 _NAN = b"\xf9\x7e\x00"

@@ -13,4 +13,7 @@ class Aead(Protocol):
 class AeadFactory(Protocol):
     def __call__(self, key: bytes, tag_length: int) -> Aead: ...
 
-__all__ = ["Aead", "AeadFactory", "Aes", "CborValue"]
+class Trace(Protocol):
+    def __call__(self, is_received: bool, counter: int, plaintext: bytes) -> None: ...
+
+__all__ = ["Aead", "AeadFactory", "Aes", "CborValue", "Trace"]

@@ -15,6 +15,7 @@ from petiole.recovery import Recovery
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
+    from petiole.contracts import Trace
     from petiole.frame import Keys, Split
 
 MAX_QUEUE = 160  # items: 127 readings on the wire and what else a node has to say
@@ -81,6 +82,7 @@ class Session:
         self.dropped_readings = 0  # of the outbox, in its life
         self.needs_floor = False
         self.clock_offset: int | None = None  # time = now + offset
+        self.trace: "Trace | None" = None  # sees every plaintext, for people who look on
         self._defers = defers_readings
         self._due_acks: list[tuple[int, int]] = []  # (counter, when at the latest)
         self._notices: list[bytes] = []  # records that ask for no ack
@@ -151,6 +153,8 @@ class Session:
         plaintext = bytes(writer.data)
         if plaintext == bytes((wire.PING,)):
             plaintext = b""  # an empty frame asks the same
+        if self.trace is not None:
+            self.trace(False, counter, plaintext)
         is_long = is_again or counter - self.acked_counter >= wire.COUNTER_LONG_AFTER
         if items:
             self.recovery.sent(counter, items, now)
@@ -282,6 +286,8 @@ class Session:
             return "replayed"
         self.replay.mark(counter)
         self._opened(now)
+        if self.trace is not None:
+            self.trace(True, counter, plaintext)
         try:
             taken = records.parse(plaintext, reference)
         except MalformedRecord as error:

@@ -1,0 +1,247 @@
+"""Carries an endpoint's frames over the first of its links that works, and comes back from every failure."""
+
+import asyncio
+
+from petiole import states
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from collections.abc import Callable
+
+    from petiole.endpoint import NodeEndpoint
+    from petiole_node.contracts import Link, Port
+
+_WAKE_MS = 2000  # a watchdog of 8 s is fed several times
+_PATIENCE_MS = 15000  # of one link: four tries to join
+_TRIAL_MS = 5000  # of the preferred link, while another one works: two or three tries
+_REOPEN_S = (1, 2, 5, 10, 30)  # pauses between rounds in which no link could be opened
+_PREFERRED_S = (60, 120, 300, 600)  # pauses before the preferred link is tried again
+
+
+class Carrier:
+    """`dispatch(events)` takes the endpoint's events; `log(level, text)` says what happens to the links."""
+
+    def __init__(
+        self,
+        endpoint: "NodeEndpoint",
+        links: "list[Link]",
+        port: "Port",
+        dispatch: "Callable[[list[tuple[object, ...]]], None]",
+        log: "Callable[[int, str], None]",
+    ) -> None:
+        self.link: Link | None = None
+        self.wakes_total = 0
+        self._endpoint = endpoint
+        self._links = links
+        self._port = port
+        self._dispatch = dispatch
+        self._log = log
+        self._wake = asyncio.Event()
+        self._attention = asyncio.Event()  # the keeper of the links has something to do
+        self._error: OSError | None = None  # of the link in use
+        self._failure: Exception | None = None  # of the program
+        self._is_heard = False  # on the link in use, anything authentic
+        self._was_online = False
+        self._since = 0  # when the link was opened or the endpoint went on or off line
+        self._patience = _PATIENCE_MS
+
+    def wake(self) -> None:
+        """The endpoint has something new to say."""
+        self._wake.set()
+
+    def is_on_console(self) -> bool:
+        return self.link is not None and self.link.is_console
+
+    async def run(self) -> None:
+        """Runs until cancelled. Raises only what is a mistake in the program."""
+        keeper = asyncio.create_task(self._guard(self._keep()))
+        try:
+            while True:
+                await self._step()
+        finally:
+            keeper.cancel()
+            if self.link is not None:
+                self.link.close()
+                self.link = None
+                self._endpoint.link_down()
+
+    async def _guard(self, work: "Callable[[], object] | object") -> None:
+        try:
+            await work  # type: ignore[misc]
+        except Exception as error:
+            self._failure = error
+            self._wake.set()
+
+    # Frames ------------------------------------------------------------------------------------------------
+
+    async def _step(self) -> None:
+        """Send what there is, then sleep until there is more or a deadline comes."""
+        if self._failure is not None:
+            raise self._failure
+        endpoint = self._endpoint
+        self._dispatch(endpoint.expire(self._port.now()))
+        await self._send()
+        self._watch(self._port.now())
+        self._port.feed_watchdog()
+        now = self._port.now()
+        deadline = endpoint.deadline(now)
+        wait = _WAKE_MS
+        if deadline is not None:
+            wait = max(1, min(deadline - now, wait))
+        self.wakes_total += 1
+        await wait_for_event(self._wake, wait)
+
+    async def _send(self) -> None:
+        link = self.link
+        while link is not None and link is self.link:
+            frame = self._endpoint.next_frame(self._port.now())
+            if frame is None:
+                return
+            try:
+                await link.send(frame)
+            except OSError as error:
+                self._leave(link, error)
+                return
+
+    async def _read(self, link: "Link") -> None:
+        try:
+            while True:
+                for frame in await link.receive():
+                    self._take(link, frame)
+        except OSError as error:
+            self._leave(link, error)
+
+    def _take(self, link: "Link", frame: bytes) -> None:
+        endpoint = self._endpoint
+        joins, opened = endpoint.joins_total, self._opened_at()
+        events = endpoint.receive(frame, self._port.now())
+        if endpoint.joins_total != joins or self._opened_at() != opened:
+            self._is_heard = True
+            link.heard()
+        for event in events:
+            if event[0] == "refused":
+                # The gateway is there, and says how long to wait: the endpoint does.
+                self._since = self._port.now()
+        self._dispatch(events)
+        self._wake.set()
+
+    def _opened_at(self) -> int:
+        session = self._endpoint.session
+        return -1 if session is None else session.opened_at
+
+    def _watch(self, now: int) -> None:
+        """Tell the keeper when the link went silent, and again after each span of patience."""
+        is_online = self._endpoint.state == states.ONLINE
+        if is_online != self._was_online:
+            self._was_online = is_online
+            self._since = now
+            if not is_online and self.link is not None:
+                self._attention.set()
+        elif not (is_online and self._is_heard) and self.link is not None and now - self._since >= self._patience:
+            self._attention.set()
+
+    # Links -------------------------------------------------------------------------------------------------
+
+    def _leave(self, link: "Link", error: OSError) -> None:
+        if link is self.link:
+            self._error = error
+            self._attention.set()
+
+    async def _keep(self) -> None:
+        """Use the links one after the other, for ever."""
+        position = 0
+        failures = 0  # rounds in a row in which no link brought anything
+        trials = 0  # of the preferred link, in vain
+        is_open = False
+        self._patience = _PATIENCE_MS
+        while True:
+            link = self._links[position]
+            self._is_heard = False
+            try:
+                if not is_open:
+                    await link.open()
+                is_open = await self._use(link, position, trials)
+            except OSError as error:
+                is_open = False
+                self._log(30, link.name + ": " + str(error))
+            if self._is_heard:
+                failures = 0
+                trials = trials if position else 0
+            self._release(link)
+            if is_open:
+                trials += 1
+                position = 0
+                self._patience = _TRIAL_MS
+                continue
+            self._patience = _PATIENCE_MS
+            position = (position + 1) % len(self._links)
+            if not position:
+                await asyncio.sleep(_REOPEN_S[min(failures, len(_REOPEN_S) - 1)])
+                failures += 1
+
+    async def _use(self, link: "Link", position: int, trials: int) -> bool:
+        """Carry frames over an open link until it is to be left. True: the preferred link is open and to be used.
+
+        Raises OSError when the link is gone.
+        """
+        reader = self._begin(link)
+        try:
+            while True:
+                wait = None
+                if position:
+                    wait = 1000 * _PREFERRED_S[min(trials, len(_PREFERRED_S) - 1)]
+                if not await wait_for_event(self._attention, wait):
+                    if await self._opens(self._links[0]):
+                        return True
+                    trials += 1
+                    continue
+                if self._error is not None:
+                    raise self._error
+                if self._port.now() - self._since >= self._patience:
+                    if len(self._links) > 1:
+                        self._log(30, link.name + ": silent")
+                        return False
+                    self._since = self._port.now()
+                await link.refresh()
+        finally:
+            reader.cancel()
+
+    def _begin(self, link: "Link") -> "asyncio.Task[None]":
+        self._attention.clear()
+        self._error = None
+        self._since = self._port.now()
+        self._endpoint.link_up(self._since, link.is_addressed)
+        if self._endpoint.state == states.ONLINE:
+            self._endpoint.ask_time()  # an answer tells that this link works
+        self.link = link
+        self._wake.set()
+        return asyncio.create_task(self._guard(self._read(link)))
+
+    async def _opens(self, link: "Link") -> bool:
+        """Open a link while another one is in use."""
+        try:
+            await link.open()
+        except OSError:
+            link.close()
+            return False
+        return True
+
+    def _release(self, link: "Link") -> None:
+        if self.link is link:
+            self.link = None
+            self._endpoint.link_down()
+        link.close()
+
+
+async def wait_for_event(event: "asyncio.Event", timeout_ms: "int | None") -> bool:
+    """Wait and clear. False: the time was up."""
+    if not event.is_set():
+        if timeout_ms is None:
+            await event.wait()
+        else:
+            try:
+                await asyncio.wait_for(event.wait(), timeout_ms / 1000)
+            except asyncio.TimeoutError:
+                return False
+    event.clear()
+    return True

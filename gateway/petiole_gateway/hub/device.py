@@ -1,0 +1,147 @@
+"""One device: its key, its sessions, what it has open. The hub owns all devices; this file owns the state of one."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from petiole import join, wire
+from petiole.session import Session
+
+from ..aead import AesCcm
+from .readings import Channels
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from petiole.items import Request
+
+    from .ports import Place
+    from .uplinks import DeviceUplinks
+
+# A stored session resumes above every counter it may have used: so many are reserved at once. One stored document for
+# 256 frames is nothing beside the readings; a restart skips at most so many of 2**31.
+RESERVE = 256
+# A new reservation is stored when so few are left: what comes in the 0.5 s that a busy SD card takes.
+RESERVE_AHEAD = 128
+# While a device's numbers are being read from the store its frames wait; it has 8 in flight.
+MAX_STASHED = 8
+ONLINE_MS = 2 * wire.KEEPALIVE_MS + wire.TIMEOUT_MAX_MS  # one lost keep-alive is no absence
+
+
+@dataclass(slots=True)
+class DeviceSession:
+    """A session and what is stored of it."""
+
+    device: Device
+    session: Session
+    request: bytes
+    nonce: bytes
+    place: Place | None
+    created_at: int
+    boot: int = 0
+    reset_reason: int = 0
+    manifest_hash: bytes = b""
+    accept: bytes = b""
+    reserved_send: int = 0  # counters below it may be used
+    reserved_receive: int = 0  # uplink counters up to it may be opened
+    is_storing: bool = False
+
+    @property
+    def address(self) -> int:
+        return self.session.address
+
+    def document(self, send: int, receive: int) -> dict[str, Any]:
+        """What is needed to go on after a restart, above these counters."""
+        return {
+            "device": self.device.name,
+            "request": self.request.hex(),
+            "nonce": self.nonce.hex(),
+            "address": self.address,
+            "send": send,
+            "receive": receive,
+            "link": self.place.link.name if self.place else "",
+            "boot": self.boot,
+        }
+
+
+def resumed(device: Device, document: dict[str, Any], now: int) -> DeviceSession:
+    """A session from its document. Raises KeyError, ValueError or TypeError if that is damaged."""
+    request, nonce = bytes.fromhex(document["request"]), bytes.fromhex(document["nonce"])
+    keys, _ = join.session_keys(AesCcm, device.key, request, nonce, False, wire.TAG_LENGTH)
+    address, send, receive = int(document["address"]), int(document["send"]), int(document["receive"])
+    session = Session(
+        keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True, send_counter=send, floor=receive
+    )
+    out = DeviceSession(device, session, request, nonce, None, now, boot=int(document.get("boot", 0)))
+    out.reserved_send, out.reserved_receive = send, receive
+    return out
+
+
+@dataclass(slots=True)
+class OpenRequest:
+    """A request of ours that waits for the device's reply."""
+
+    item: Request
+    answered: asyncio.Future[Any]
+    session: Session
+
+
+@dataclass(slots=True, eq=False)
+class Device:
+    """`manifest` is the last one the device sent; `manifest_hash` its first 3 bytes of SHA-256."""
+
+    name: str
+    key: bytes
+    uplinks: DeviceUplinks
+    added_at: int = 0
+    manifest: dict[str, Any] | None = None
+    manifest_hash: bytes = b""
+    boot_count: int = 0
+    reset_reason: int = 0
+    allow: list[str] | None = None
+    channels: Channels = field(default_factory=lambda: Channels(None))
+    current: DeviceSession | None = None
+    provisional: list[DeviceSession] = field(default_factory=list)
+    last_seen_at: int | None = None  # time, ms
+    joined_at: int | None = None
+    asleep_until: int | None = None  # hub clock; 0: asleep for an unknown time
+    open_requests: list[OpenRequest] = field(default_factory=list)
+    remembered_requests: deque[int] = field(default_factory=lambda: deque(maxlen=wire.REMEMBERED_REQUESTS))
+    answering: int = 0  # requests of the device that we are answering
+    stashed: list[tuple[Place, bytes]] = field(default_factory=list)
+    is_learning: bool = False  # its numbers are being read from the store
+    asked_manifest_at: int | None = None
+    joins: deque[int] = field(default_factory=lambda: deque(maxlen=4))
+    dropped: dict[str, int] = field(default_factory=dict)
+    frames_total: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def id(self) -> bytes:
+        return join.device_id(self.key)
+
+    def count_drop(self, reason: str) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+    def state(self, now: int) -> str:
+        """online, asleep or offline, from authenticated frames only."""
+        if self.current is None:
+            return "offline"
+        if self.asleep_until is not None and (not self.asleep_until or now <= self.asleep_until):
+            return "asleep"
+        return "online" if now - self.current.session.opened_at <= ONLINE_MS else "offline"
+
+    def document(self) -> dict[str, Any]:
+        """What the registry keeps."""
+        return {
+            "name": self.name,
+            "key": self.key.hex(),
+            "added_at": self.added_at,
+            "boot_count": self.boot_count,
+            "reset_reason": self.reset_reason,
+            "manifest_hash": self.manifest_hash.hex(),
+            "manifest": self.manifest,
+            "allow": self.allow,
+        }

@@ -1,0 +1,79 @@
+"""What the hub needs from outside. NATS, files and links implement these; the hub imports none of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Busy(Exception):
+    """Nothing was taken; ask again after `retry_after_s`."""
+
+    def __init__(self, reason: str, retry_after_s: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class CommandError(Exception):
+    """A request that got no result. `code` as in PROTOCOL.md, section 10."""
+
+    def __init__(self, code: int, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+        self.text = text
+
+
+class Logger(Protocol):
+    """The part of a structlog logger that is used."""
+
+    def debug(self, event: str, **fields: Any) -> Any: ...
+    def info(self, event: str, **fields: Any) -> Any: ...
+    def warning(self, event: str, **fields: Any) -> Any: ...
+    def error(self, event: str, **fields: Any) -> Any: ...
+
+
+class Link(Protocol):
+    """A carrier of frames. `peer` is what tells two senders on it apart; None where there is one."""
+
+    name: str
+    answers_addressed: bool  # downlinks carry the address if uplinks did
+
+    def send(self, frame: bytes, peer: object) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a node was last heard."""
+
+    link: Link
+    peer: object
+
+    def send(self, frame: bytes) -> None:
+        self.link.send(frame, self.peer)
+
+
+class Uplinks(Protocol):
+    """Where confirmed readings become durable, once and in order."""
+
+    async def last_sequence(self, device: str) -> int: ...
+
+    def submit(self, device: str, sequence: int, channel: str, payload: bytes) -> None:
+        """Take one reading; Busy if it cannot. The hub is told by `Hub.durable`."""
+
+
+class Requester(Protocol):
+    """Requests of nodes to subjects, and readings that may be lost."""
+
+    async def request(self, subject: str, arguments: object, timeout_s: float) -> object:
+        """The answer, or CommandError."""
+
+    def publish_live(self, device: str, channel: str, payload: bytes) -> None: ...
+
+
+class Records(Protocol):
+    """Durable documents by name, encrypted at rest."""
+
+    async def items(self) -> dict[str, dict[str, Any]]: ...
+    async def put(self, key: str, document: dict[str, Any]) -> None: ...
+    async def delete(self, key: str) -> None: ...

@@ -1,0 +1,85 @@
+"""What a reading and an answer look like outside: JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from petiole import manifest as manifests
+
+
+def timestamp(time_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds. A time outside of years 1 to 9999 is the nearest one inside."""
+    time_ms = min(max(time_ms, -62135596800000), 253402300799999)
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+
+
+def plain(value: Any) -> Any:
+    """A CBOR value as JSON has it: bytes as base64 text, keys as text, floats that JSON cannot hold as null."""
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, dict):
+        return {_key(key): plain(item) for key, item in value.items()}
+    if isinstance(value, float) and value - value != 0:
+        return None
+    return value
+
+
+def _key(key: Any) -> str:
+    return base64.b64encode(key).decode() if isinstance(key, bytes) else str(key)
+
+
+class Channels:
+    """Names and units of a device's channels and commands, from its manifest."""
+
+    def __init__(self, manifest: dict[str, Any] | None) -> None:
+        manifest = manifest or {}
+        self.firmware: str = manifest.get("fw", "")
+        self._channels = {entry[0]: (entry[1], entry[2]) for entry in manifest.get("ch", ())}
+        self._commands = {entry[1]: (entry[0], entry[2]) for entry in manifest.get("cmd", ())}
+        self._command_names = {entry[0]: entry[1] for entry in manifest.get("cmd", ())}
+        self.power = manifest.get("p", [0, 0])
+
+    def name(self, number: int) -> str:
+        """The channel's name; `ch7` for one that the manifest does not have."""
+        known = self._channels.get(number)
+        return known[0] if known else f"ch{number}"
+
+    def unit(self, number: int) -> str:
+        known = self._channels.get(number)
+        return known[1] if known else ""
+
+    def command(self, name: str) -> tuple[int, list[list[Any]]] | None:
+        """(number, arguments) of a command, or None."""
+        return self._commands.get(name)
+
+    def command_name(self, number: object) -> str:
+        return str(self._command_names.get(number, f"command {number}"))
+
+    @property
+    def command_names(self) -> list[str]:
+        return sorted(self._commands)
+
+
+def encode(device: str, channels: Channels, number: int, at_ms: int, value: Any, sequence: int | None) -> bytes:
+    """The JSON document of a reading."""
+    document = {
+        "device": device,
+        "name": channels.name(number),
+        "at": timestamp(at_ms),
+        "value": plain(value),
+        "unit": channels.unit(number),
+    }
+    if sequence is not None:
+        document["sequence"] = sequence
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def check_manifest(manifest: Any) -> str:
+    """What is wrong with it, or ""."""
+    return manifests.check(manifest)

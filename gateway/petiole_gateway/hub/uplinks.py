@@ -1,0 +1,112 @@
+"""Confirmed readings of one device: in order, once, and acknowledged when durable. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from petiole import wire
+
+from .ports import Busy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from petiole.session import Incoming, Session
+
+# Frames that wait for their readings. A node has 8 in flight; given-up ones whose readings came again may wait as well.
+MAX_WAITING = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A reading ready for the stream."""
+
+    channel: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class _Waiting:
+    sequence: int  # the highest in the frame
+    session: Session
+    incoming: Incoming
+
+
+class DeviceUplinks:
+    """Order of one device. `taken`: the highest number submitted, everything below it too. `durable`: on disk."""
+
+    def __init__(self, submit: Callable[[int, Taken], None]) -> None:
+        self.is_known = False  # whether `taken` was read from the store
+        self.is_open = False  # whether the manifest is known: names are part of what is stored
+        self.taken = 0
+        self.durable = 0
+        self.dropped_by_node = 0
+        self._submit = submit
+        self._floor = 0  # no number below it will come that is not here
+        self._held: dict[int, Callable[[], Taken]] = {}  # ahead of a gap, or before the manifest came
+        self._waiting: list[_Waiting] = []
+
+    def learn(self, sequence: int) -> None:
+        """The store has everything up to `sequence`."""
+        self.is_known = True
+        self.durable = max(self.durable, sequence)
+        self.taken = max(self.taken, sequence)
+        self._held = {number: held for number, held in self._held.items() if number > self.taken}
+
+    def offer(self, sequence: int, build: Callable[[], Taken]) -> str:
+        """A reading has come; `build` makes what is stored, when its turn comes. Returns a drop reason or ""."""
+        if sequence <= self.taken or sequence in self._held:
+            return ""
+        if sequence - self.taken > wire.MAX_SEQUENCES_AHEAD:
+            return "sequence_range"
+        self._held[sequence] = build
+        return ""
+
+    def close_gap(self, floor: int, dropped: int) -> None:
+        """The node says that no number below `floor` will come any more."""
+        self.dropped_by_node = max(self.dropped_by_node, dropped)
+        self._floor = max(self._floor, floor)
+
+    def flush(self) -> float | None:
+        """Submit all that is in order. Returns after how many seconds to try again if the store is busy."""
+        if not self.is_open:
+            return None
+        while True:
+            following = self.taken + 1
+            build = self._held.get(following)
+            if build is not None:
+                try:
+                    self._submit(following, build())
+                except Busy as busy:
+                    # Not acknowledged, so the node sends it again.
+                    self._held.clear()
+                    return busy.retry_after_s
+                del self._held[following]
+                self.taken = following
+            elif following < self._floor:
+                self.taken = min((n for n in self._held if n < self._floor), default=self._floor) - 1
+            else:
+                return None
+
+    def wait(self, session: Session, incoming: Incoming, sequence: int) -> None:
+        """The frame is to be acknowledged when `sequence` is durable. Of too many, the oldest are forgotten: the node
+        sends their readings again."""
+        self._waiting.append(_Waiting(sequence, session, incoming))
+        del self._waiting[:-MAX_WAITING]
+
+    def became_durable(self, sequence: int) -> None:
+        self.durable = max(self.durable, sequence)
+
+    def acknowledge(self, now: int) -> bool:
+        """Acknowledge the frames whose readings are all durable. True if there were any."""
+        ready = [entry for entry in self._waiting if entry.sequence <= self.durable]
+        if ready:
+            self._waiting = [entry for entry in self._waiting if entry.sequence > self.durable]
+            for entry in ready:
+                entry.session.acknowledge(entry.incoming, now)
+        return bool(ready)
+
+    def forget_session(self, session: Session) -> None:
+        """The session has ended; what it sent is still stored, but not acknowledged."""
+        self._waiting = [entry for entry in self._waiting if entry.session is not session]
