@@ -6,7 +6,7 @@ from petiole import states
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from petiole.endpoint import NodeEndpoint
     from petiole_node.contracts import Link, Port
@@ -54,7 +54,7 @@ class Carrier:
 
     async def run(self) -> None:
         """Runs until cancelled. Raises only what is a mistake in the program."""
-        keeper = asyncio.create_task(self._guard(self._keep()))
+        keeper = asyncio.create_task(self.guard(self._keep()))
         try:
             while True:
                 await self._step()
@@ -65,9 +65,10 @@ class Carrier:
                 self.link = None
                 self._endpoint.link_down()
 
-    async def _guard(self, work: "Callable[[], object] | object") -> None:
+    async def guard(self, work: "Awaitable[None]") -> None:
+        """Await something; what it raises comes out of `run`."""
         try:
-            await work  # type: ignore[misc]
+            await work
         except Exception as error:
             self._failure = error
             self._wake.set()
@@ -215,7 +216,7 @@ class Carrier:
             self._endpoint.ask_time()  # an answer tells that this link works
         self.link = link
         self._wake.set()
-        return asyncio.create_task(self._guard(self._read(link)))
+        return asyncio.create_task(self.guard(self._read(link)))
 
     async def _opens(self, link: "Link") -> bool:
         """Open a link while another one is in use."""

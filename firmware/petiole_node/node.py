@@ -87,7 +87,6 @@ class Node:
         self._commands: dict[int, commands.Command] = {}
         self._periodic: list[tuple[float, Handler]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._work: asyncio.Task[None] | None = None
         self._waiting: dict[Item, asyncio.Event] = {}  # for the end of an item
         self._answers: dict[Item, tuple[object, ...]] = {}
         self._gate = asyncio.Lock()  # readings keep their order while the outbox is full
@@ -131,8 +130,8 @@ class Node:
         if len(one) > 1 or (one and arguments is not None):
             raise LocalError("command " + name, 'declare several arguments in one text: "r:i g:i b:i"')
         declared = None if arguments is None else commands.parse(arguments)
-        for argument in one:
-            declared = commands.parse(argument + ":" + one[argument])
+        for argument, type in one.items():
+            declared = commands.parse(argument + ":" + type)
 
         def decorate(handler: "Handler") -> "Handler":
             known = self.port.signature(handler) if declared is None else declared
@@ -170,11 +169,10 @@ class Node:
 
     async def _run(self, main: "Handler | None") -> None:
         await self.start()
-        assert self._work is not None
         try:
             if main is not None:
-                await main()
-            await self._work
+                self._tasks.append(asyncio.create_task(self._ready("run")[1].guard(main())))
+            await self._tasks[0]
         finally:
             await self.stop()
 
@@ -196,18 +194,16 @@ class Node:
             self._log(40, "restarted after: " + crash)
         if self.settings.watchdog_s:
             self.port.start_watchdog(self.settings.watchdog_s)
-        self._work = asyncio.create_task(self.carrier.run())
+        self._tasks.append(asyncio.create_task(self.carrier.run()))
         self.every(_ASK_TIME_S)(self._ask_time)
         for seconds, handler in self._periodic:
             self._tasks.append(asyncio.create_task(self._repeat(seconds, handler)))
 
     async def stop(self) -> None:
         """Stop everything that `start` began. What the outbox holds is lost with the node."""
-        work = [task for task in (self._work, *self._tasks) if task is not None]
-        self._tasks = []
-        self._work = None
-        for task in work:
+        for task in self._tasks:
             task.cancel()
+        self._tasks = []
         await asyncio.sleep(0)
 
     def _ready(self, what: str) -> "tuple[NodeEndpoint, Carrier]":
@@ -234,23 +230,28 @@ class Node:
         taken = self.port.now()
         try:
             if not confirmed:
-                endpoint.publish(channel.number, value, taken, False)
-                carrier.wake()
-                return True
+                return self._publish_live(channel, value, taken)
             async with self._gate:
                 while len(endpoint.outbox.items) >= self.settings.outbox:
                     self._room.clear()
                     await self._room.wait()
                 item = endpoint.publish(channel.number, value, taken)
-        except QueueFull:
-            self._count("live")
-            return False
         except (TypeError, ValueError) as error:
             raise LocalError(channel.name, _text(error))
         carrier.wake()
         if wait:
             await self._durable(item)
         return Pending(self, item)
+
+    def _publish_live(self, channel: Channel, value: object, taken: int) -> bool:
+        endpoint, carrier = self._ready("publish")
+        try:
+            endpoint.publish(channel.number, value, taken, False)
+        except QueueFull:
+            self._count("live")
+            return False
+        carrier.wake()
+        return True
 
     async def _durable(self, item: "Item") -> None:
         while not item.is_done:
@@ -318,7 +319,7 @@ class Node:
                 self._finish(event[1])
                 self._room.set()
             elif kind == "command":
-                asyncio.create_task(self._execute(event[1], event[2], event[3]))  # noqa: RUF006 - the loop keeps it
+                self._tasks.append(asyncio.create_task(self._execute(event[1], event[2], event[3])))
             elif kind == "reply":
                 self._answer(event[1], event[2], event[3])
             elif kind == "failed" and event[2] == "timed_out":
@@ -350,6 +351,9 @@ class Node:
             status, result = self._failed(number, "result: " + _text(error))
         endpoint.reply(id, status, result)
         carrier.wake()
+        task = asyncio.current_task()
+        if task is not None:
+            self._tasks.remove(task)
 
     async def _call(self, number: "Json", arguments: "Json") -> "tuple[int, object]":
         command = self._commands.get(number) if isinstance(number, int) else None
@@ -394,7 +398,7 @@ class Node:
         }
 
 
-_REFUSALS = {
+_REFUSALS: "dict[object, str]" = {
     wire.REJECT_JOIN: "the gateway does not know this node, or the key is wrong",
     wire.REJECT_VERSION: "the gateway does not speak this version of the protocol",
     wire.REJECT_LATER: "the gateway takes no joins now",

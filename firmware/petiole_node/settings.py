@@ -18,7 +18,7 @@ _NUMBERS = {
     "outbox": (4, 1024, 64),  # readings; 100 bytes of RAM each
     "watchdog_s": (0, 300, 8),  # 0: none. An RP2040 cannot wait longer than 8 s
 }
-_LINKS = {
+_LINKS: "dict[str, dict[str, Json]]" = {
     "console": {},
     "uart": {
         "id": (int, 0, 7, 0),
@@ -70,7 +70,7 @@ class Settings:
             fields = _LINKS.get(kind) if isinstance(kind, str) else None
             if fields is None:
                 raise SettingsError(where + ".kind", "one of " + ", ".join(sorted(_LINKS)) + ", got " + _shown(kind))
-            self._warn(link, ["kind"] + sorted(fields), where + ".")
+            self._warn(link, fields, where + ".")
             out = {"kind": kind}
             for key in sorted(fields):
                 wanted, low, high, default = fields[key]
@@ -79,9 +79,9 @@ class Settings:
             checked.append(out)
         return checked
 
-    def _warn(self, values: "dict[str, Json]", known: "list[str]", where: str) -> None:
+    def _warn(self, values: "dict[str, Json]", known: "Json", where: str) -> None:
         for key in sorted(values):
-            if key not in known:
+            if key not in known and not (where and key == "kind"):
                 self.warnings.append("settings: " + where + str(key) + " is not known and has no effect")
 
 
