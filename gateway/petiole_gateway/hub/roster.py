@@ -180,6 +180,11 @@ class Roster:
             here.append(session)
             del here[:-MAX_AT_PLACE]
 
+    def name_at(self, link: str) -> str | None:
+        """The device that was last heard on a link with one node."""
+        here = self._at_place.get((link, None))
+        return here[-1].device.name if here else None
+
     def candidates(self, address: int | None, place: Place) -> Iterator[DeviceSession]:
         """Sessions whose frame this may be."""
         if address is None:

@@ -46,7 +46,8 @@ class UdpLink(asyncio.DatagramProtocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             sock.setblocking(False)
             sock.bind((host, port))
-            await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=sock)
+            self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=sock)
+            self._logger.info("udp_opened", link=self.name, port=self.port)
         except OSError as error:
             sock.close()
             hint = "is another gateway running? set [udp] listen to another port"
@@ -63,11 +64,6 @@ class UdpLink(asyncio.DatagramProtocol):
         if self._transport is not None:
             self._transport.close()
             self._transport = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
-        self._logger.info("udp_opened", link=self.name, port=self.port)
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._receive(Place(self, addr), data)

@@ -1,0 +1,211 @@
+"""The gateway's methods on `gw.<site>.`: what the command line and other programs ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+from .hub.device import Device
+from .hub.hub import monotonic_ms
+from .hub.ports import Busy, CommandError
+from .hub.readings import timestamp
+from .nats.service import Method
+
+if TYPE_CHECKING:
+    from .app import Gateway
+
+TAP_S = 30.0
+MAX_TAP_S = 600.0
+# Frames that wait to be published to whoever looks on; more are skipped, the links must not wait for a spectator.
+MAX_TAPPED = 1000
+
+
+class Administration:
+    """`methods` by the name behind `gw.<site>.`; each takes and returns JSON values and raises CommandError."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._tap_until = 0.0
+        self._tap_skipped = 0
+        self._tapped: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_TAPPED)
+        self._tap_task: asyncio.Task[None] | None = None
+        self.methods: dict[str, Method] = {
+            "device.add": self._add,
+            "device.list": self._list,
+            "device.show": self._show,
+            "device.remove": self._remove,
+            "status": self._status,
+            "tap": self._tap,
+        }
+
+    def stop(self) -> None:
+        """Stop looking on."""
+        self._gateway.hub.tap.publish = None
+        if self._tap_task is not None:
+            self._tap_task.cancel()
+
+    # Devices -----------------------------------------------------------------------------------------------
+
+    async def _add(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        name, key = _text(arguments, "name"), arguments.get("key")
+        try:
+            given = None if key is None else bytes.fromhex(key)
+        except (ValueError, TypeError) as error:
+            raise CommandError(400, "key: 32 hexadecimal digits") from error
+        if given is not None and len(given) != 16:
+            raise CommandError(400, f"key: 32 hexadecimal digits, got {2 * len(given)}")
+        try:
+            device = await self._gateway.hub.add_device(name, given)
+        except Busy as busy:
+            raise CommandError(503, busy.reason) from busy
+        return {"name": device.name, "id": device.id.hex(), "key": device.key.hex()}
+
+    async def _list(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        devices = self._gateway.hub.roster.devices
+        return {"devices": [self._row(devices[name]) for name in sorted(devices)]}
+
+    async def _show(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        device = self._gateway.hub.device(_text(arguments, "name"))
+        manifest = device.manifest or {}
+        channels = [
+            {"number": number, "name": name, "unit": unit, "type": kind, "period_s": period}
+            for number, name, unit, kind, period, *_ in manifest.get("ch", ())
+        ]
+        commands = [
+            {
+                "number": number,
+                "name": name,
+                "arguments": [
+                    {"name": argument, "type": kind, "required": bool(required)}
+                    for argument, kind, required, *_ in declared
+                ],
+            }
+            for number, name, declared, *_ in manifest.get("cmd", ())
+        ]
+        session = device.current.session if device.current else None
+        return {
+            **self._row(device),
+            "added_at": timestamp(device.added_at),
+            "reset_reason": device.reset_reason,
+            "channels": channels,
+            "commands": commands,
+            "address": session.address if session else None,
+            "round_trip_ms": session.recovery.srtt if session else None,
+            "timeouts_total": session.recovery.timeouts_total if session else 0,
+            "frames_total": device.frames_total,
+            "dropped": device.dropped,
+            "dropped_by_node_total": device.uplinks.dropped_by_node,
+            "durable_sequence": device.uplinks.durable,
+            "allow": device.allow,
+        }
+
+    async def _remove(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        name = _text(arguments, "name")
+        try:
+            await self._gateway.hub.remove_device(name)
+        except Busy as busy:
+            raise CommandError(503, busy.reason) from busy
+        return {"name": name, "removed": True}
+
+    def _row(self, device: Device) -> dict[str, Any]:
+        place = device.current.place if device.current else None
+        return {
+            "name": device.name,
+            "id": device.id.hex(),
+            "state": device.state(monotonic_ms()),
+            "last_seen_at": None if device.last_seen_at is None else timestamp(device.last_seen_at),
+            "joined_at": None if device.joined_at is None else timestamp(device.joined_at),
+            "link": place.link.name if place else None,
+            "firmware": device.channels.firmware or None,
+            "boot_count": device.boot_count,
+            "sequence": device.uplinks.taken,
+        }
+
+    # The gateway -------------------------------------------------------------------------------------------
+
+    async def _status(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        gateway = self._gateway
+        hub, leaf = gateway.hub, gateway.leaf
+        states: dict[str, int] = {}
+        for device in hub.roster.devices.values():
+            state = device.state(monotonic_ms())
+            states[state] = states.get(state, 0) + 1
+        links: list[dict[str, Any]] = [
+            {
+                "name": link.name,
+                "kind": "serial",
+                "framing": link.framing,
+                "open": link.is_open,
+                "problem": link.problem or None,
+                "dropped": {k: v for k, v in link.dropped.items() if v},
+            }
+            for link in gateway.serial.values()
+        ]
+        if gateway.udp is not None:
+            links.append({"name": "udp", "kind": "udp", "open": True, "port": gateway.udp_port})
+        return {
+            "site": gateway.config.site,
+            "devices": {"total": len(hub.roster.devices), **states},
+            "links": links,
+            "frames": dict(hub.frames_total),
+            "dropped": dict(hub.dropped),
+            "leaf": {
+                "embedded": leaf is not None,
+                "connected": gateway.connection.is_connected,
+                "pid": leaf.pid if leaf else None,
+                "hub_configured": bool(gateway.config.nats.hub),
+                "hub_link_up": leaf.link_up if leaf else None,
+                "restarts_total": leaf.restarts_total if leaf else None,
+            },
+            "store": {
+                "healthy": gateway.store.is_healthy,
+                "durability": gateway.store.durability.value,
+                "pending": gateway.store.pending,
+                **{name: getattr(gateway.store.metrics, name) for name in gateway.store.metrics.__slots__},
+            },
+        }
+
+    # Looking on --------------------------------------------------------------------------------------------
+
+    async def _tap(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        for_s = arguments.get("for_s", TAP_S)
+        if not isinstance(for_s, (int, float)) or not 0 < for_s <= MAX_TAP_S:
+            raise CommandError(400, f"for_s: more than 0, at most {MAX_TAP_S:g} seconds")
+        loop = asyncio.get_running_loop()
+        self._tap_until = max(self._tap_until, loop.time() + for_s)
+        self._gateway.hub.tap.publish = self._offer
+        if self._tap_task is None or self._tap_task.done():
+            self._tap_task = loop.create_task(self._publish_tapped())
+        return {"subject": self._subject, "for_s": for_s}
+
+    @property
+    def _subject(self) -> str:
+        return f"local.tap.{self._gateway.config.site}"
+
+    def _offer(self, document: dict[str, Any]) -> None:
+        try:
+            self._tapped.put_nowait(document)
+        except asyncio.QueueFull:
+            self._tap_skipped += 1
+
+    async def _publish_tapped(self) -> None:
+        loop = asyncio.get_running_loop()
+        client = self._gateway.connection.client
+        while (left_s := self._tap_until - loop.time()) > 0:
+            try:
+                document = await asyncio.wait_for(self._tapped.get(), left_s)
+            except TimeoutError:
+                continue
+            skipped, self._tap_skipped = self._tap_skipped, 0
+            document["skipped"] = skipped
+            if self._gateway.connection.is_connected:
+                await client.publish(self._subject, json.dumps(document, separators=(",", ":")).encode())
+        self._gateway.hub.tap.publish = None
+
+
+def _text(arguments: dict[str, Any], name: str) -> str:
+    value = arguments.get(name)
+    if not isinstance(value, str) or not value:
+        raise CommandError(400, f"{name}: a text is missing")
+    return value

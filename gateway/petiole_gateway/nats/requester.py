@@ -1,0 +1,84 @@
+"""Requests of nodes to any subject, and readings that may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from nats.aio.msg import Msg
+from nats.errors import Error as ClientError
+from nats.errors import NoRespondersError
+from nats.errors import TimeoutError as NatsTimeoutError
+
+from petiole import wire
+
+from ..hub.ports import CommandError
+from .connection import Connection
+from .subjects import checked_token
+
+ERROR_HEADER = "Nats-Service-Error"
+ERROR_CODE_HEADER = "Nats-Service-Error-Code"
+
+
+class NatsRequester:
+    """Implements `hub.ports.Requester` for one site."""
+
+    def __init__(self, connection: Connection, site: str) -> None:
+        self._connection = connection
+        self._site = checked_token("site", site)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.live_dropped_total = 0
+
+    async def request(self, subject: str, arguments: object, timeout_s: float) -> Any:
+        """The answer: JSON where it is JSON, else text, else bytes. CommandError otherwise."""
+        if not self._connection.is_connected:
+            raise CommandError(wire.NOT_NOW, "the gateway is not connected to NATS")
+        payload = b"" if arguments is None else json.dumps(arguments, separators=(",", ":")).encode()
+        try:
+            answer = await self._connection.client.request(subject, payload, timeout=timeout_s)
+        except NoRespondersError:
+            raise CommandError(wire.NOT_FOUND, f"nobody answers on {subject}") from None
+        except (NatsTimeoutError, TimeoutError):
+            raise CommandError(wire.TIMED_OUT, f"no answer on {subject} within {timeout_s:g} s") from None
+        except (ClientError, OSError) as error:
+            raise CommandError(wire.NOT_NOW, str(error) or type(error).__name__) from error
+        return _answer(answer)
+
+    def publish_live(self, device: str, channel: str, payload: bytes) -> None:
+        """Publish without an ack; dropped while not connected."""
+        if not self._connection.is_connected:
+            self.live_dropped_total += 1
+            return
+        # `publish` waits only while the socket's buffer is full; then the newest are dropped.
+        if len(self._tasks) >= 256:
+            self.live_dropped_total += 1
+            return
+        subject = f"live.{self._site}.{device}.{channel}"
+        task = asyncio.get_running_loop().create_task(self._publish(subject, payload))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish(self, subject: str, payload: bytes) -> None:
+        try:
+            await self._connection.client.publish(subject, payload)
+        except (ClientError, OSError):
+            self.live_dropped_total += 1
+
+
+def _answer(message: Msg) -> Any:
+    headers = message.headers or {}
+    code = headers.get(ERROR_CODE_HEADER)
+    if code is not None or ERROR_HEADER in headers:
+        number = int(code) if code is not None and code.isdigit() else wire.HANDLER_FAILED
+        raise CommandError(number or wire.HANDLER_FAILED, headers.get(ERROR_HEADER, "error"))
+    if not message.data:
+        return None
+    try:
+        return json.loads(message.data)
+    except ValueError:
+        pass
+    try:
+        return message.data.decode()
+    except UnicodeDecodeError:
+        return message.data

@@ -1,0 +1,146 @@
+"""What the gateway offers on NATS, as a NATS micro service: commands of devices, and its own administration.
+
+    dev.<site>.<device>.<command>      a command of a device; arguments and result are JSON
+    gw.<site>.<method>                 the gateway's own methods
+Errors are micro service errors: headers `Nats-Service-Error-Code` and `Nats-Service-Error`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import nats.micro
+from nats.errors import Error as ClientError
+from nats.micro.request import Request
+from nats.micro.service import Service
+
+from ..hub.ports import CommandError, Logger
+from .connection import Connection
+from .subjects import checked_token
+
+# The caller's own timeout is not on the wire of NATS; it may say one here, in seconds.
+TIMEOUT_HEADER = "Petiole-Timeout"
+DEFAULT_TIMEOUT_S = 5.0
+# Beyond this a flood of requests would only grow memory: 32 busy devices with 8 commands each.
+MAX_AT_ONCE = 256
+
+Command = Callable[[str, str, Any, float], Awaitable[Any]]
+Method = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class GatewayService:
+    """`command(device, command, arguments, timeout_s)` and `methods` by name raise CommandError."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        site: str,
+        version: str,
+        command: Command,
+        methods: dict[str, Method],
+        logger: Logger,
+    ) -> None:
+        self._connection = connection
+        self._site = checked_token("site", site)
+        self._version = version
+        self._command = command
+        self._methods = methods
+        self._logger = logger
+        self._service: Service | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Register with the connected server."""
+        service = await nats.micro.add_service(
+            self._connection.client,
+            name="petiole-gateway",
+            version=self._version,
+            description="Devices of a petiole site",
+            metadata={"site": self._site},
+            queue_group=f"gateway-{self._site}",
+        )
+        self._service = service
+        await service.add_endpoint(name="command", subject=f"dev.{self._site}.*.*", handler=self._device_request)
+        for name in self._methods:
+            endpoint = name.replace(".", "-")
+            await service.add_endpoint(name=endpoint, subject=f"gw.{self._site}.{name}", handler=self._gateway_request)
+
+    async def stop(self) -> None:
+        """Take no more requests; those being answered are answered."""
+        if self._service is not None and self._connection.is_connected:
+            try:
+                await self._service.stop()
+            except (ClientError, OSError) as error:
+                self._logger.warning("service_not_withdrawn", error=str(error))
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _device_request(self, request: Request) -> None:
+        _, _, device, command = request.subject.split(".")
+
+        async def answer(arguments: Any) -> Any:
+            return await self._command(device, command, arguments, _timeout(request))
+
+        await self._spawn(request, answer)
+
+    async def _gateway_request(self, request: Request) -> None:
+        method = self._methods[request.subject.split(".", 2)[2]]
+
+        async def answer(arguments: Any) -> Any:
+            if arguments is None:
+                arguments = {}
+            if not isinstance(arguments, dict):
+                raise CommandError(400, "the payload is a JSON object")
+            return await method(arguments)
+
+        await self._spawn(request, answer)
+
+    async def _spawn(self, request: Request, answer: Callable[[Any], Awaitable[Any]]) -> None:
+        # The library calls handlers one after another: a slow device must not hold up the others.
+        if len(self._tasks) >= MAX_AT_ONCE:
+            await self._fail(request, 429, f"{MAX_AT_ONCE} requests are being answered")
+            return
+        task = asyncio.get_running_loop().create_task(self._answer(request, answer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, request: Request, answer: Callable[[Any], Awaitable[Any]]) -> None:
+        try:
+            try:
+                arguments = json.loads(request.data) if request.data.strip() else None
+            except (ValueError, RecursionError) as error:
+                raise CommandError(400, f"the payload is not JSON: {error}") from error
+            result = await answer(arguments)
+            await self._respond(request, json.dumps(result, separators=(",", ":"), ensure_ascii=False).encode())
+        except CommandError as error:
+            await self._fail(request, error.code, error.text)
+        except Exception as error:
+            self._logger.error("request_failed", subject=request.subject, error=repr(error))
+            await self._fail(request, 500, "the gateway failed; its log says more")
+
+    async def _fail(self, request: Request, code: int, text: str) -> None:
+        line = " ".join(text.split())[:300]  # a header is one line
+        headers = {"Nats-Service-Error": line, "Nats-Service-Error-Code": str(code)}
+        await self._respond(request, json.dumps({"code": code, "error": line}).encode(), headers)
+
+    async def _respond(self, request: Request, data: bytes, headers: dict[str, str] | None = None) -> None:
+        try:
+            await request.respond(data, headers)
+        except ValueError:
+            self._logger.debug("no_reply_wanted", subject=request.subject)
+        except (ClientError, OSError) as error:
+            # The caller's request times out; there is nobody else to tell.
+            self._logger.warning("answer_not_sent", subject=request.subject, error=str(error))
+
+
+def _timeout(request: Request) -> float:
+    text = (request.headers or {}).get(TIMEOUT_HEADER, "")
+    try:
+        return min(max(float(text), 0.05), 300.0) if text else DEFAULT_TIMEOUT_S
+    except ValueError:
+        return DEFAULT_TIMEOUT_S
