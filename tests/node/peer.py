@@ -1,0 +1,362 @@
+"""The gateway's end of the protocol over real links, for one device: the core's own, with readings kept in a list.
+
+No NATS and no devices but one; what is durable is in `readings`.
+"""
+
+import asyncio
+import os
+import random
+import socket
+import termios
+import time
+import tty
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from petiole import cbor, join, manifest, wire
+from petiole import frame as frames
+from petiole.framer import CobsFramer, LineFramer
+from petiole.items import Encoded, Request
+from petiole.records import Reading, Record
+from petiole.session import Incoming, Session
+from petiole_gateway.aead import AesCcm
+
+Place = Callable[[bytes], None]
+
+
+def aead(key: bytes, tag_length: int) -> AesCcm:
+    return AesCcm(key, tag_length)
+
+
+class SerialPort:
+    """Opens a path as a gateway does, and again whenever it is lost."""
+
+    def __init__(self, peer: "Peer", path: Path, kind: str) -> None:
+        self.framer: CobsFramer | LineFramer = CobsFramer(wire.MAX_FRAME)
+        if kind == "console":
+            self.framer = LineFramer(wire.MAX_FRAME)
+        self.opened_total = 0
+        self._peer = peer
+        self._path = path
+        self._fd = -1
+        self._task = asyncio.create_task(self._keep())
+        self._lost = asyncio.Event()
+
+    async def _keep(self) -> None:
+        while True:
+            try:
+                self._fd = os.open(self._path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+                tty.setraw(self._fd)
+                termios.tcflush(self._fd, termios.TCIFLUSH)
+            except OSError:
+                self._close()
+                await asyncio.sleep(0.02)
+                continue
+            self.opened_total += 1
+            self._lost.clear()
+            self.framer.reset()
+            asyncio.get_running_loop().add_reader(self._fd, self._read)
+            await self._lost.wait()
+            self._close()
+
+    def _read(self) -> None:
+        try:
+            data = os.read(self._fd, 4096)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            self._lost.set()
+            return
+        for frame in self.framer.feed(data):
+            self._peer.receive(frame, self.send)
+        if isinstance(self.framer, LineFramer):
+            self._peer.say([line.decode(errors="replace") for line in self.framer.take_lines()])
+
+    def send(self, frame: bytes) -> None:
+        if self._fd >= 0:
+            try:
+                os.write(self._fd, self.framer.wrap(frame))
+            except OSError:
+                self._lost.set()
+
+    def _close(self) -> None:
+        if self._fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._fd)
+            os.close(self._fd)
+            self._fd = -1
+
+    def close(self) -> None:
+        self._task.cancel()
+        self._close()
+
+
+class UdpPort:
+    def __init__(self, peer: "Peer", port: int = 0, host: str = "127.0.0.1") -> None:
+        self._peer = peer
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind((host, port))
+        self.address: tuple[str, int] = ("127.0.0.1", self._socket.getsockname()[1])
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._read)
+
+    def _read(self) -> None:
+        try:
+            data, source = self._socket.recvfrom(4096)
+        except OSError:
+            return
+        self._peer.receive(data, lambda frame: self._send(frame, source))
+
+    def _send(self, frame: bytes, address: tuple[str, int]) -> None:
+        try:
+            self._socket.sendto(frame, address)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._socket.fileno())
+        self._socket.close()
+
+
+class Peer:
+    def __init__(self, key: bytes, seed: int = 1, commit_s: float = 0.01) -> None:
+        self.key = key
+        self.commit_s = commit_s
+        self.is_deaf = False  # frames arrive and nothing happens: the process hangs
+        self.acks_readings = True
+        self.refusal: int | None = None
+        self.readings: list[tuple[int, Any, int]] = []  # (channel, value, time) in order, durable
+        self.live: list[tuple[int, Any]] = []
+        self.lines: list[str] = []  # of a console
+        self.logs: list[tuple[int, str]] = []
+        self.manifest: dict[str, Any] = {}
+        self.services: dict[str, Callable[[Any], tuple[int, Any]]] = {}
+        self.joins: list[join.JoinRequest] = []  # of sessions that became current
+        self.frames_total = 0
+        self.dropped: dict[str, int] = {}
+        self.taken = 0
+        self.rejects_total = 0
+        self._random = random.Random(seed)
+        self._current: Session | None = None
+        self._provisional: list[tuple[Session, join.JoinRequest]] = []
+        self._accepts: dict[bytes, bytes] = {}
+        self._place: Place | None = None
+        self._held: dict[int, tuple[int, Any, int]] = {}
+        self._uncommitted: list[tuple[float, Session, Incoming]] = []
+        self._requests: dict[int, asyncio.Future[tuple[int, Any]]] = {}
+        self._sent: list[tuple[Request, asyncio.Future[tuple[int, Any]]]] = []
+        self._last_time = 0
+        self._changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._links: list[SerialPort | UdpPort] = []
+
+    # Links and life ----------------------------------------------------------------------------------------
+
+    def serial(self, path: Path, kind: str) -> SerialPort:
+        link = SerialPort(self, path, kind)
+        self._links.append(link)
+        return link
+
+    def udp(self, port: int = 0, host: str = "127.0.0.1") -> UdpPort:
+        link = UdpPort(self, port, host)
+        self._links.append(link)
+        return link
+
+    def close(self) -> None:
+        for link in self._links:
+            link.close()
+        self._links = []
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def forget(self) -> None:
+        """A restart of a gateway that keeps no sessions: what was not durable is gone."""
+        self._current = None
+        self._provisional = []
+        self._accepts = {}
+        self._held = {}
+        self._uncommitted = []
+
+    # Waiting -----------------------------------------------------------------------------------------------
+
+    async def wait(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Return when something has happened after which the condition holds."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def joined(self, number: int = 1, timeout_s: float = 30) -> None:
+        await self.wait(lambda: len(self.joins) >= number, timeout_s)
+        await self.wait(lambda: bool(self.manifest), timeout_s)
+
+    async def line(self, text: str, timeout_s: float = 30) -> str:
+        await self.wait(lambda: any(text in line for line in self.lines), timeout_s)
+        return next(line for line in self.lines if text in line)
+
+    def values(self, channel: str) -> list[Any]:
+        number = next(entry[0] for entry in self.manifest["ch"] if entry[1] == channel)
+        return [value for at, value, _ in self.readings if at == number]
+
+    # Requests ----------------------------------------------------------------------------------------------
+
+    async def command(self, name: str, arguments: Any = None, timeout_s: float = 20) -> tuple[int, Any]:
+        """Call a command of the node by its name; return (status, value)."""
+        number = next((entry[0] for entry in self.manifest["cmd"] if entry[1] == name), 999)
+        assert self._current is not None
+        item = Request(number, arguments, int(timeout_s * 1000), self._now())
+        answer: asyncio.Future[tuple[int, Any]] = asyncio.get_running_loop().create_future()
+        self._sent.append((item, answer))
+        self._current.send(item)
+        self._flush()
+        return await asyncio.wait_for(answer, timeout_s)
+
+    # Frames ------------------------------------------------------------------------------------------------
+
+    def receive(self, frame: bytes, place: Place) -> None:
+        self.frames_total += 1
+        if self.is_deaf:
+            return
+        part = frames.split(frame)
+        reason = part if isinstance(part, str) else self._receive(part, frame, place)
+        if reason:
+            self.dropped[reason] = self.dropped.get(reason, 0) + 1
+        self._flush()
+        self._changed.set()
+
+    def say(self, lines: list[str]) -> None:
+        self.lines += lines
+        self._changed.set()
+
+    def _receive(self, part: frames.Split, frame: bytes, place: Place) -> str:
+        now = self._now()
+        if part.type == wire.JOIN_REQUEST:
+            return self._join(part, frame, place)
+        sessions = [entry[0] for entry in self._provisional]
+        if self._current is not None:
+            sessions.insert(0, self._current)
+        if part.type == wire.ACK:
+            return "" if any(session.receive_ack(part, now) for session in sessions) else "unexpected"
+        for session in sessions:
+            incoming = session.receive_data(part, now, self.taken)
+            if incoming == "tag":
+                continue
+            if isinstance(incoming, str):
+                return incoming
+            self._place = place
+            self._promote(session)
+            for record in incoming.records:
+                self._take(record)
+            if incoming.is_deferred and self.acks_readings:
+                self._uncommitted.append((time.monotonic() + self.commit_s, session, incoming))
+                asyncio.get_running_loop().call_later(self.commit_s, self._flush)
+            return ""
+        self.rejects_total += 1
+        place(frames.reject(part, wire.REJECT_SESSION))
+        return "unknown_session"
+
+    def _join(self, part: frames.Split, frame: bytes, place: Place) -> str:
+        if self.refusal is not None:
+            place(frames.reject(part, self.refusal))
+            return "refused"
+        request = join.open_request(aead, self.key, frame)
+        if request is None:
+            place(frames.reject(part, wire.REJECT_JOIN))
+            return "tag"
+        if frame not in self._accepts:
+            self._last_time = max(self._last_time + 1, time.time_ns() // 1_000_000)
+            nonce = self._last_time.to_bytes(6, "big") + self._random.randbytes(1)
+            address = 1 + self._random.randrange(300)
+            answer, keys = join.accept(aead, self.key, request, address, self.taken, nonce)
+            self._accepts[frame] = answer
+            session = Session(keys, address, wire.WINDOW_DOWNLINK, self._now(), defers_readings=True)
+            self._provisional = [*self._provisional[-1:], (session, request)]
+        place(self._accepts[frame])
+        return ""
+
+    def _promote(self, session: Session) -> None:
+        for provisional, request in self._provisional:
+            if provisional is session:
+                self._provisional = []
+                self._current = session
+                self._held = {}
+                self._uncommitted = []
+                self.joins.append(request)
+                if not self.manifest or manifest.digest(cbor.encode(self.manifest)) != request.manifest_hash:
+                    self.manifest = {}
+                    session.send(Encoded(bytes((wire.MANIFEST_REQUEST,))))
+                return
+
+    def _take(self, record: Reading | Record) -> None:
+        if isinstance(record, Reading):
+            self._take_reading(record)
+            return
+        value = record.value
+        if record.kind == wire.FLOOR:
+            if value[0] - 1 > self.taken:
+                self.taken = value[0] - 1
+        elif record.kind == wire.MANIFEST:
+            assert manifest.check(value) == ""
+            self.manifest = value
+        elif record.kind == wire.LOG:
+            self.logs.append((value[0], value[1]))
+        elif record.kind == wire.REQUEST:
+            service = self.services.get(value[1])
+            status, result = service(value[2]) if service else (wire.NOT_FOUND, "no responders")
+            assert self._current is not None
+            self._current.send(Encoded(bytes((wire.REPLY,)) + cbor.encode((value[0], status, result))))
+        elif record.kind == wire.REPLY:
+            for entry in self._sent:
+                if entry[0].id == value[0] and not entry[1].done():
+                    entry[1].set_result((value[1], value[2]))
+        elif record.kind == wire.TIME_REQUEST:
+            assert self._current is not None
+            self._current.notify(bytes((wire.TIME, 0)) + (time.time_ns() // 1_000_000).to_bytes(6, "big"))
+
+    def _take_reading(self, reading: Reading) -> None:
+        if reading.sequence is None:
+            self.live.append((reading.channel, reading.value))
+            return
+        at = reading.at_ms
+        if at is None:
+            at = time.time_ns() // 1_000_000 - (reading.age_ms or 0)
+        if reading.sequence > self.taken:
+            self._held[reading.sequence] = (reading.channel, reading.value, at)
+
+    def _commit(self) -> None:
+        while self.taken + 1 in self._held and self.acks_readings:
+            self.taken += 1
+            self.readings.append(self._held.pop(self.taken))
+        kept = []
+        for due, session, incoming in self._uncommitted:
+            sequences = [r.sequence for r in incoming.records if isinstance(r, Reading) and r.sequence is not None]
+            if due <= time.monotonic() and all(sequence <= self.taken for sequence in sequences):
+                session.acknowledge(incoming, self._now())
+            else:
+                kept.append((due, session, incoming))
+        self._uncommitted = kept
+
+    def _flush(self) -> None:
+        self._commit()
+        session, place = self._current, self._place
+        if session is None or place is None:
+            return
+        while not self.is_deaf and (frame := session.next_frame(self._now())) is not None:
+            place(frame)
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = session.deadline(self._now())
+        if deadline is not None:
+            delay = max(1, deadline - self._now()) / 1000
+            self._timer = asyncio.get_running_loop().call_later(delay, self._flush)
+        self._changed.set()
+
+    @staticmethod
+    def _now() -> int:
+        return time.monotonic_ns() // 1_000_000
+
+
+Serve = Callable[[Peer], Awaitable[None]]
