@@ -73,7 +73,7 @@ def test_keys_are_sorted_by_their_encoding_whatever_the_order_of_insertion():
         for index in range(len(shuffled)):
             other = rng.below(len(shuffled))
             shuffled[index], shuffled[other] = shuffled[other], shuffled[index]
-        data = encode({key: None for key in shuffled})
+        data = encode(dict.fromkeys(shuffled))
         first = first or data
         assert data == first
     # RFC 8949 §4.2.1: bytewise, so 10 before 24 before 100 before -1, not shortest first (RFC 7049).
@@ -112,6 +112,8 @@ def test_an_announced_length_allocates_nothing_before_it_is_checked():
     for head in (b"\x5a\xff\xff\xff\xff", b"\x7b" + b"\x7f" * 8, b"\x9a\x10\0\0\0", b"\xba\x10\0\0\0"):
         assert raises(CborError, decode, head + b"x" * 20).reason == "length"
         assert raises(CborError, skip, head + b"x" * 20, 0).reason == "length"
+    # Three entries are six items: known at the head, not after building two of them.
+    assert raises(CborError, decode, b"\xa3\x01\x02\x03\x04\x05").offset == 0
 
 
 def test_what_is_no_value_is_refused():

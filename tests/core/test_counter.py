@@ -38,7 +38,8 @@ def test_every_loss_below_half_the_range_is_bridged():
 
 
 def test_bits_beyond_the_announced_are_ignored():
-    assert reconstruct(0x1FF, 8, 250) == 255
+    assert reconstruct(0x3FF, 8, 250) == 255
+    assert reconstruct(-1, 8, 250) == 255
 
 
 def test_a_window_takes_each_counter_once():

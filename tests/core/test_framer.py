@@ -122,6 +122,8 @@ def test_a_frame_may_follow_a_prompt():
     frame = b"frame with tag.."
     assert framer.feed(b">>> " + framer.wrap(frame) + b"\r" + framer.wrap(frame)) == [frame, frame]
     assert framer.take_lines() == [b">>> "]
+    assert framer.feed(b"~/lib: " + framer.wrap(frame)) == [frame]
+    assert framer.take_lines() == [b"~/lib: "]
 
 
 def test_short_text_after_a_tilde_is_text():
