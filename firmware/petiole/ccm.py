@@ -50,11 +50,12 @@ class Ccm:
         length = len(plaintext)
         if length > self._max_length:
             raise ValueError("plaintext")
-        stream = self._start(nonce, aad, length)
+        first = self._first(nonce, aad)
+        stream = self._keystream(first, length)
         # One XOR of big integers is many times faster than a loop over bytes.
         from_bytes = int.from_bytes
         text = from_bytes(plaintext, "big") ^ from_bytes(stream[16 : 16 + length], "big")
-        tag = self._tag(nonce, aad, plaintext) ^ from_bytes(stream[: self.tag_length], "big")
+        tag = self._tag(first, aad, plaintext) ^ from_bytes(stream[: self.tag_length], "big")
         return (text << 8 * self.tag_length | tag).to_bytes(length + self.tag_length, "big")
 
     def open(self, nonce: bytes, aad: bytes, data: bytes) -> bytes | None:
@@ -62,36 +63,44 @@ class Ccm:
         length = len(data) - self.tag_length
         if length < 0 or length > self._max_length:
             return None
-        stream = self._start(nonce, aad, length)
+        first = self._first(nonce, aad)
+        stream = self._keystream(first, length)
         from_bytes = int.from_bytes
         view = memoryview(data)
         text = from_bytes(view[:length], "big") ^ from_bytes(stream[16 : 16 + length], "big")
         plaintext = text.to_bytes(length, "big")
-        tag = self._tag(nonce, aad, plaintext) ^ from_bytes(stream[: self.tag_length], "big")
+        tag = self._tag(first, aad, plaintext) ^ from_bytes(stream[: self.tag_length], "big")
         # A comparison of bytes would stop at the first difference and tell how much of a tag was guessed.
         if tag ^ from_bytes(view[length:], "big"):
             return None
         return plaintext
 
-    def _start(self, nonce: bytes, aad: bytes, length: int) -> memoryview:
+    def _first(self, nonce: bytes, aad: bytes) -> bytes:
+        """Return block A_0 (RFC 3610 §2.3), of which block B_0 is another copy with flags and length."""
         if len(nonce) != NONCE_LENGTH:
             raise ValueError("nonce")
         if len(aad) > MAX_AAD:
             raise ValueError("aad")
+        return b"\x01" + nonce + b"\0\0"
+
+    def _keystream(self, first: bytes, length: int) -> memoryview:
         stream = self._stream[: 16 + (length + 15 & ~15)]
-        self._aes.keystream(b"\x01" + nonce + b"\0\0", stream)
+        self._aes.keystream(first, stream)
         return stream
 
-    def _tag(self, nonce: bytes, aad: bytes, plaintext: bytes) -> int:
+    def _tag(self, first: bytes, aad: bytes, plaintext: bytes) -> int:
         mac = self._mac
         length = len(plaintext)
+        mac[:16] = first
         # RFC 3610 §2.2: flags 64 * (AAD present) + 8 * ((tag_length - 2) / 2) + 1.
-        flags = (65 if aad else 1) + 4 * (self.tag_length - 2)
-        mac[:16] = bytes((flags,)) + nonce + bytes((length >> 8, length & 255))
+        mac[0] = (65 if aad else 1) + 4 * (self.tag_length - 2)
+        mac[14] = length >> 8
+        mac[15] = length & 255
         end = 16
         if aad:
             end = 18 + len(aad)
-            mac[16:18] = bytes((0, len(aad)))
+            mac[16] = 0
+            mac[17] = len(aad)
             mac[18:end] = aad
             end = self._pad(end)
         mac[end : end + length] = plaintext

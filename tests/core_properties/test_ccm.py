@@ -51,3 +51,5 @@ def test_both_have_the_same_limits(make) -> None:  # type: ignore[no-untyped-def
     for length in (0, 7, 41, 2000):
         assert aead.open(bytes(13), b"", bytes(length)) is None
     assert aead.tag_length == 8
+    # A frame is too long even when its tag is right.
+    assert aead.open(bytes(13), b"", AESCCM(bytes(16), tag_length=8).encrypt(bytes(13), bytes(33), b"")) is None
