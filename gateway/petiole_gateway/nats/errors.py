@@ -3,7 +3,8 @@
     NatsError
     ├── LocalError                the caller asked for something wrong; never retried
     │   ├── ConfigError           a setting has an unusable value
-    │   └── SequenceError         an uplink out of order
+    │   ├── SequenceError         an uplink out of order
+    │   └── KeyExistsError        a bucket's key that should have been new
     ├── ServerError               the nats-server program or process
     │   ├── BinaryNotFoundError
     │   ├── VersionError
@@ -62,6 +63,16 @@ class SequenceError(LocalError):
         self.sequence = sequence
         self.last = last
         self.hint = "compare with last_sequence() first and drop what is already stored"
+
+
+class KeyExistsError(LocalError):
+    """`create` found a value."""
+
+    def __init__(self, bucket: str, key: str) -> None:
+        super().__init__(f"{bucket}/{key} exists")
+        self.bucket = bucket
+        self.key = key
+        self.hint = "use put to replace it, or choose another name"
 
 
 class ServerError(NatsError):

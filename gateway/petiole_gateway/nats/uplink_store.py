@@ -71,6 +71,7 @@ class UplinkStore:
         self.site = checked_token("site", site)
         self.metrics = StoreMetrics()
         self.on_durable = on_durable
+        self.space_looks_total = 0
         self._connection = connection
         self._logger = logger
         self._with_hub = with_hub
@@ -189,6 +190,10 @@ class UplinkStore:
         finally:
             if reader in lane.readers:
                 lane.readers.remove(reader)
+
+    async def sync(self) -> None:
+        """Return when everything that the leaf has acknowledged before this call, to anyone, is on disk."""
+        await self._barrier.wait()
 
     def submit(self, uplink: Uplink) -> None:
         """Take one uplink; its `on_durable` follows. Never waits.
@@ -426,3 +431,4 @@ class UplinkStore:
                 self._logger.warning("eviction_failed", error=str(error))
                 continue
             self.metrics.evicted_total += evicted
+            self.space_looks_total += 1

@@ -1,0 +1,94 @@
+"""Documents on the leaf, sealed under a key that is not in NATS."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+from nats_rig import Rig
+
+from petiole_gateway.nats.errors import ConfigError, KeyExistsError, KeyFileError, WrongKeyError
+from petiole_gateway.nats.sealed_bucket import PlainBucket, SealedBucket
+
+
+async def opened(rig: Rig, bucket: str = "devices", key_file: str = "sealing.key") -> SealedBucket:
+    sealed = SealedBucket(rig.connection.client, bucket, rig.folder / key_file)
+    await sealed.open()
+    return sealed
+
+
+@pytest.mark.parametrize("kind", ["plain", "sealed"])
+async def test_a_bucket_keeps_documents(rig: Rig, kind: str) -> None:
+    await rig.start(with_hub=False)
+    bucket = PlainBucket(rig.connection.client, "things")
+    if kind == "sealed":
+        bucket = SealedBucket(rig.connection.client, "things", rig.folder / "sealing.key")
+    await bucket.open()
+    assert await bucket.get("a") is None
+    assert await bucket.items() == {}
+    await bucket.put("a", {"x": 1})
+    await bucket.put("a", {"x": 2})
+    await bucket.create("b", {"y": "ü"})
+    with pytest.raises(KeyExistsError):
+        await bucket.create("b", {})
+    assert await bucket.get("a") == {"x": 2}
+    assert await bucket.items() == {"a": {"x": 2}, "b": {"y": "ü"}}
+    await bucket.delete("b")
+    await bucket.delete("never")
+    assert await bucket.get("b") is None
+    assert await bucket.items() == {"a": {"x": 2}}
+    await bucket.create("b", {"again": True})
+    for key in ("", "a.b", "*", "x" * 33):
+        with pytest.raises(ConfigError):
+            await bucket.get(key)
+
+
+async def test_sealed_values_are_unreadable_in_the_store(rig: Rig) -> None:
+    await rig.start(with_hub=False)
+    bucket = await opened(rig)
+    await bucket.put("dev1", {"key": "very-secret-value"})
+    raw = await PlainBucket.__dict__["_read"](bucket, "dev1")
+    assert b"very-secret-value" not in raw
+    await rig.leaf.stop()
+    for path in rig.leaf.store_dir.rglob("*"):
+        assert not path.is_file() or b"very-secret-value" not in path.read_bytes()
+    assert stat.S_IMODE((rig.folder / "sealing.key").stat().st_mode) == 0o600
+
+
+async def test_a_wrong_key_file_is_named_in_the_error(rig: Rig) -> None:
+    await rig.start(with_hub=False)
+    await (await opened(rig)).put("dev1", {"key": 1})
+    key_file = rig.folder / "sealing.key"
+    good = key_file.read_bytes()
+    key_file.write_bytes(os.urandom(32))
+    with pytest.raises(WrongKeyError, match=r"sealing\.key") as caught:
+        await opened(rig)
+    assert "sealing.key" in caught.value.hint
+    key_file.write_bytes(b"short")
+    with pytest.raises(KeyFileError, match="5 bytes"):
+        await opened(rig)
+    key_file.unlink()
+    with pytest.raises(KeyFileError, match="missing"):
+        await opened(rig)
+    assert not key_file.exists()
+    key_file.write_bytes(good)
+    key_file.chmod(0o644)
+    with pytest.raises(KeyFileError, match="others may read"):
+        await opened(rig)
+    key_file.chmod(0o600)
+    assert await (await opened(rig)).get("dev1") == {"key": 1}
+
+
+async def test_a_value_opens_only_under_its_own_name(rig: Rig) -> None:
+    await rig.start(with_hub=False)
+    bucket = await opened(rig)
+    await bucket.put("dev1", {"key": 1})
+    raw = await bucket._read("dev1")
+    assert raw is not None
+    await bucket._write("dev2", raw)
+    with pytest.raises(WrongKeyError):
+        await bucket.get("dev2")
+    await bucket._write("dev1", raw[:-1] + bytes([raw[-1] ^ 1]))
+    with pytest.raises(WrongKeyError):
+        await bucket.items()
