@@ -1,0 +1,46 @@
+"""Run all measurements: `python -m tests.bench [GROUP ...]`, groups: wire heap latency throughput."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+from . import node_heap, wire_sizes
+from .report import Result, table, write_json
+
+OUTPUT = Path("build/bench.json")
+GROUPS = ("wire", "heap", "latency", "throughput")
+
+
+def main() -> int:
+    chosen = sys.argv[1:] or list(GROUPS)
+    unknown = [name for name in chosen if name not in GROUPS]
+    if unknown:
+        print(f"error: no group {unknown[0]}\nhint: one of {', '.join(GROUPS)}", file=sys.stderr)
+        return 2
+    results: list[Result] = []
+    for name in chosen:
+        print(f"measuring {name} ...", file=sys.stderr, flush=True)
+        if name == "wire":
+            results += wire_sizes.measure()
+        elif name == "heap":
+            results += node_heap.measure()
+        elif name == "latency":
+            from . import latency
+
+            results += asyncio.run(latency.measure())
+        else:
+            from . import throughput
+
+            results += asyncio.run(throughput.measure())
+    print(table(results))
+    write_json(results, OUTPUT)
+    print(f"\nas JSON: {OUTPUT}", file=sys.stderr)
+    missed = [result.name for result in results if result.is_met is False]
+    if missed:
+        print(f"budgets missed: {'; '.join(missed)}", file=sys.stderr)
+    return 0
+
+
+sys.exit(main())
