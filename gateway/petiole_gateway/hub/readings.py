@@ -5,16 +5,25 @@ from __future__ import annotations
 import base64
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from petiole import manifest as manifests
 
 
+# One encoder for all readings: `json.dumps` with settings makes a new one for each call.
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
 def timestamp(time_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds. A time outside of years 1 to 9999 is the nearest one inside."""
     time_ms = min(max(time_ms, -62135596800000), 253402300799999)
-    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z"
+    return f"{_second(time_ms // 1000)}.{time_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=256)  # readings come in bursts of one second or another
+def _second(time_s: int) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 def plain(value: Any) -> Any:
@@ -77,7 +86,7 @@ def encode(device: str, channels: Channels, number: int, at_ms: int, value: Any,
     }
     if sequence is not None:
         document["sequence"] = sequence
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+    return _encode(document).encode()
 
 
 def check_manifest(manifest: Any) -> str:
