@@ -175,4 +175,4 @@ def test_lines_are_found_behind_multi_line_values() -> None:
 
 def test_settings_cannot_be_changed_after_loading() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        Config().site = "other"  # type: ignore[misc]
+        Config().site = "other"

@@ -1,0 +1,68 @@
+# ruff: noqa: PLC0415 - start-up time: what a command needs is imported by the command
+"""`petiole gateway`: the service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from petiole_tools.commands.shared import examples, options_of, run
+
+app = typer.Typer(
+    help="Run the gateway between nodes and NATS.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    epilog=examples("petiole gateway run"),
+)
+
+
+@app.command(
+    "run",
+    epilog=examples(
+        "petiole gateway run",
+        "petiole gateway run --config /etc/petiole/petiole.toml",
+        "petiole gateway run --serial usb:E6614103E72B502C --serial '/dev/ttyUSB*'",
+        "petiole gateway run --site cabin --hub nats-leaf://hub.example.com --hub-creds cabin.creds",
+    ),
+)
+def run_gateway(
+    context: typer.Context,
+    serial: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PORT", help="A serial port: usb:<serial number>, a path or a pattern; several times."),
+    ] = None,
+    udp: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for nodes; 'off' for nowhere.")
+    ] = None,
+    hub: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Leaf address of the hub; several times for its servers.")
+    ] = None,
+    hub_creds: Annotated[Path | None, typer.Option(metavar="FILE", help="Credentials of this site at the hub.")] = None,
+) -> None:
+    """Run the gateway until Ctrl-C or SIGTERM.
+
+    It works with no settings at all: nodes reach it on UDP port 6363, and it starts its own NATS leaf server. What is
+    given here replaces the same setting of the settings file. A port may have its speed and framing behind it:
+    /dev/ttyUSB0,921600 or /dev/ttyACM0,console.
+    """
+    from petiole_tools.gateway_process import run_gateway as serve
+
+    overrides: dict[str, Any] = {}
+    if serial:
+        overrides["serial"] = [serial_port(text) for text in serial]
+    if udp is not None:
+        overrides["udp"] = {"enabled": False} if udp == "off" else {"enabled": True, "listen": udp}
+    if hub or hub_creds:
+        overrides["nats"] = {"hub": hub or []} | ({"hub_credentials": str(hub_creds.absolute())} if hub_creds else {})
+    run(serve(options_of(context).settings(overrides)))
+
+
+def serial_port(text: str) -> dict[str, Any]:
+    """`PORT[,BAUD][,FRAMING]` as an entry of the settings."""
+    port, *rest = text.split(",")
+    entry: dict[str, Any] = {"port": port}
+    for word in rest:
+        entry["baud" if word.isdigit() else "framing"] = int(word) if word.isdigit() else word
+    return entry

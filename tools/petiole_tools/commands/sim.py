@@ -1,0 +1,61 @@
+# ruff: noqa: PLC0415 - start-up time: what a command needs is imported by the command
+"""`petiole sim`: nodes without hardware."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from petiole_tools.commands.shared import examples, options_of, run
+
+EPILOG = examples(
+    "petiole sim --nodes 6",
+    "petiole sim --udp 3 --loss 5% --delay 20ms --seed 7",
+    "petiole sim --uart 2 --console 1 --dir /tmp/sim  # and: petiole gateway run --serial '/tmp/sim/ttySIM*'",
+)
+
+
+def sim(
+    context: typer.Context,
+    nodes: Annotated[int | None, typer.Option(metavar="N", min=1, help="This many nodes on UDP.")] = None,
+    uart: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes on serial ports.")] = 0,
+    console: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes on USB consoles.")] = 0,
+    udp: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes on UDP.")] = 0,
+    loss: Annotated[str, typer.Option(metavar="SHARE", help="Frames that get lost.")] = "0",
+    delay: Annotated[str, typer.Option(metavar="DURATION", help="How late frames are.")] = "0",
+    duplicate: Annotated[str, typer.Option(metavar="SHARE", help="Frames that come twice.")] = "0",
+    reorder: Annotated[str, typer.Option(metavar="SHARE", help="Frames that overtake others.")] = "0",
+    corrupt: Annotated[str, typer.Option(metavar="SHARE", help="Frames with a wrong byte.")] = "0",
+    seed: Annotated[int, typer.Option(metavar="N", help="The same seed, the same bad link.")] = 1,
+    period: Annotated[str, typer.Option(metavar="DURATION", help="How often a node takes readings.")] = "2s",
+    folder: Annotated[
+        Path | None, typer.Option("--dir", metavar="DIR", help="Where the serial ports and the nodes' files appear.")
+    ] = None,
+    gateway: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="UDP address of the gateway, if it is not on this machine.")
+    ] = None,
+) -> None:
+    """Start simulated nodes for the running gateway.
+
+    They run the firmware on a real MicroPython where there is one, else on this Python. Their devices are added at the
+    gateway and removed at the end, with Ctrl-C.
+    """
+    from petiole_tools import simulate
+
+    wanted = simulate.Wanted(
+        uart=uart,
+        console=console,
+        udp=udp + (nodes or 0),
+        loss=loss,
+        delay=delay,
+        duplicate=duplicate,
+        reorder=reorder,
+        corrupt=corrupt,
+        seed=seed,
+        period=period,
+        folder=folder,
+        gateway=gateway,
+    )
+    run(simulate.simulate(options_of(context), wanted))

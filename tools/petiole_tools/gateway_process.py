@@ -1,0 +1,11 @@
+"""The gateway as the work of this process."""
+
+from __future__ import annotations
+
+from petiole_gateway.app import Gateway
+from petiole_gateway.config import Config
+
+
+async def run_gateway(config: Config) -> None:
+    """Run until SIGINT or SIGTERM, then stop in order."""
+    await Gateway(config).run_until_stopped()

@@ -1,0 +1,122 @@
+"""Frames with everything in them: what the wire is compact about, a person reads here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from petiole_tools.client import Client, checked_name, follow
+from petiole_tools.failure import CliError
+from petiole_tools.options import Options
+from petiole_tools.output import clean, local_time, note, paint, say, say_json, value_text
+from petiole_tools.watching import until
+
+# The gateway decodes for so long after it was last asked: ask again in time, and soon stop when nobody looks.
+FOR_S = 30
+AGAIN_S = 10
+_HEX_WIDTH = 32  # bytes on a line
+_QUIET = {"kind", "channel", "value", "unit", "sequence", "age_ms", "at"}
+
+
+async def tap(options: Options, device: str | None, *, show_hex: bool, count: int | None) -> None:
+    """Print frames until cancelled, or until `count` frames were printed."""
+    if device is not None:
+        checked_name("device name", device)
+    done = asyncio.Event()
+    left = count
+
+    async def show(message: Msg) -> None:
+        nonlocal left
+        try:
+            frame = json.loads(message.data)
+        except ValueError:
+            note(f"{message.subject}: not a frame")
+            return
+        if left == 0 or (device is not None and frame.get("device") != device):
+            return
+        if options.as_json:
+            say_json(frame, indent=None)
+        else:
+            say(line(frame))
+            if show_hex:
+                for row in hex_rows(str(frame.get("frame", ""))):
+                    say(paint(f"{'':16}{row}", "dim"))
+        if left is not None:
+            left -= 1
+            if not left:
+                done.set()
+
+    armed: list[asyncio.Task[None]] = []
+
+    async def listen(client: Client) -> None:
+        for task in armed:
+            task.cancel()
+        await client.connection.subscribe(f"local.tap.{checked_name('site', client.site)}", cb=show)
+        if device is not None:
+            await client.gateway("device.show", {"name": device})
+        await client.gateway("tap", {"for_s": FOR_S})
+        armed[:] = [asyncio.create_task(_arm(client))]
+
+    def report(lost: CliError) -> None:
+        note(f"{lost.problem}; {lost.hint}")
+
+    try:
+        await until(follow(options, listen, report), done)
+    finally:
+        for task in armed:
+            task.cancel()
+
+
+async def _arm(client: Client) -> None:
+    while not client.lost.is_set():
+        await asyncio.sleep(AGAIN_S)
+        try:
+            await client.gateway("tap", {"for_s": FOR_S})
+        except CliError as error:
+            note(f"{error.problem}; {error.hint}")
+
+
+def line(frame: dict[str, Any]) -> str:
+    """A frame as one line: time, direction, device, type and counter, size, link, records or why it was dropped."""
+    is_up = frame.get("direction") == "up"
+    arrow = paint("▲", "green") if is_up else paint("▼", "blue")
+    device = clean(str(frame.get("device") or "?")).ljust(14)
+    kind = str(frame.get("type") or "?")
+    if frame.get("counter") is not None:
+        kind += f" {frame['counter']}"
+    link = str(frame.get("link") or "").rpartition("/")[2]  # of a path, the name of the port
+    size = frame.get("bytes", len(str(frame.get("frame", ""))) // 2)
+    if frame.get("dropped"):
+        body = paint(f"dropped: {clean(str(frame['dropped']))}", "red", "bold")
+    else:
+        body = paint(", ", "dim").join(record_text(record) for record in frame.get("records") or [])
+    return (
+        f"{paint(local_time(frame.get('at')), 'dim')}  {arrow} {paint(device, 'cyan')} {kind.ljust(16)}"
+        f" {f'{size} B'.rjust(6)}  {paint(clean(link).ljust(12), 'dim')}  {body}"
+    ).rstrip()
+
+
+def record_text(record: dict[str, Any]) -> str:
+    """One record with names and values."""
+    kind = str(record.get("kind", "?"))
+    if kind == "READING":
+        name = clean(str(record.get("channel")))
+        text = f"{name} {paint(value_text(record.get('value'), record.get('unit')), 'bold')}"
+        facts = ["live" if record.get("sequence") is None else f"#{record['sequence']}"]
+        if record.get("at"):
+            facts.append(local_time(record["at"]))
+        elif record.get("age_ms"):
+            facts.append(f"{record['age_ms']} ms ago")
+        return f"{text} {paint('(' + ', '.join(facts) + ')', 'dim')}"
+    facts = [f"{key} {value_text(value)}" for key, value in record.items() if key not in _QUIET]
+    facts += [f"{key} {value_text(record[key])}" for key in ("sequence", "value") if key in record]
+    return f"{paint(clean(kind), 'magenta')} {' '.join(facts)}".rstrip()
+
+
+def hex_rows(text: str) -> list[str]:
+    """Hexadecimal digits in pairs, some on a line."""
+    pairs = [text[i : i + 2] for i in range(0, len(text), 2)]
+    return [" ".join(pairs[i : i + _HEX_WIDTH]) for i in range(0, len(pairs), _HEX_WIDTH)]
