@@ -62,8 +62,8 @@ print(gc.mem_alloc() - before)
 
 
 def measure() -> list[Result]:
-    """Retained bytes on this VM, whose words have 64 bits. Most of it is bytecode, which is the same on a board: the 32-bit
-    WebAssembly VM keeps nine tenths of it. The runtime is measured as .mpy, which is what is flashed."""
+    """Retained bytes on this VM, whose words have 64 bits. Most of it is bytecode, which is the same on a board: a VM
+    with 32-bit words (WebAssembly) keeps nine tenths. Measured as .mpy, which is what is flashed."""
     binary = find_micropython()
     if binary is None:
         print("no MicroPython VM: the node's heap is not measured")

@@ -40,7 +40,8 @@ def table(results: list[Result]) -> str:
             group = result.group
             lines += ["", f"**{group}**", "", "| what | measured | budget | met | beside |", "|---|---|---|---|---|"]
         met = {True: "yes", False: "NO", None: ""}[result.is_met]
-        value = f"{result.value:,.0f}" if result.value >= 100 or result.value == int(result.value) else f"{result.value:.2f}"
+        is_coarse = result.value >= 100 or result.value == int(result.value)
+        value = f"{result.value:,.0f}" if is_coarse else f"{result.value:.2f}"
         lines.append(f"| {result.name} | {value} {result.unit} | {result.budget} | {met} | {result.beside} |")
     return "\n".join(lines[1:])
 

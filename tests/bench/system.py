@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nats
 from nats.aio.client import Client
 
+import nats
 from petiole_gateway.nats.leaf_access import read_access
 
 START_S = 60.0

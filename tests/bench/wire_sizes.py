@@ -28,7 +28,8 @@ def measure() -> list[Result]:
         )  # fmt: skip
         limit = 40 if is_serial else 36
         out.append(at_most(group, "join, both frames", sizes["join"], "bytes", limit, "LoRaWAN 40, DTLS 1.3 PSK 331"))
-        out.append(Result(group, "empty poll and answer", sizes["poll"], "bytes", beside="LoRaWAN 12 + receive windows"))
+        beside = "LoRaWAN 12 + receive windows"
+        out.append(Result(group, "empty poll and answer", sizes["poll"], "bytes", beside=beside))
         out.append(Result(group, "20 confirmed readings and ack", sizes["twenty"], "bytes"))
         out.append(Result(group, "command and reply, with acks", sizes["command"], "bytes"))
         trips = sizes["trips"]

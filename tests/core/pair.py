@@ -4,8 +4,7 @@ from petiole import frame as frames
 from petiole import join, manifest, wire
 from petiole.ccm import Ccm
 from petiole.endpoint import NodeEndpoint
-from petiole.items import Encoded
-from petiole.items import Request
+from petiole.items import Encoded, Request
 from petiole.outbox import Outbox
 from petiole.records import Reading
 from petiole.session import Session
@@ -134,7 +133,8 @@ class Gateway:
             durable = all(not isinstance(r, Reading) or r.sequence is None or r.sequence <= self.taken for r in records)
             if when <= now and durable:
                 session.acknowledge(incoming, now)
-                self.durable = max([self.durable] + [r.sequence for r in records if isinstance(r, Reading) and r.sequence])
+                sequences = [r.sequence for r in records if isinstance(r, Reading) and r.sequence]
+                self.durable = max([self.durable] + sequences)
             else:
                 kept.append(entry)
         self.waiting = kept

@@ -177,22 +177,27 @@ def test_a_restarted_gateway_takes_no_frame_twice_and_the_session_goes_on():
     assert pair.gateway.dropped.get("replayed", 0) >= 1
 
 
+def answer_commands(pair, results, count):
+    """Run until the node has answered `count` commands, each with twice its first argument."""
+
+    def is_answered():
+        for event in pair.events:
+            if event[0] == "command":
+                results.append(event[3][0])
+                pair.node.reply(event[1], wire.OK, event[3][0] * 2)
+        pair.events.clear()
+        return len([record for record in pair.gateway.records if record.kind == wire.REPLY]) == count
+
+    assert pair.run(is_answered)
+
+
 def test_a_command_is_executed_once_and_answered():
     for seed in range(1, 4):
         pair = online(seed=seed, loss=10, duplicate=20)
         results = []
         for n in range(10):
             pair.gateway.request(0, [n], pair.now)
-
-            def is_answered():
-                for event in pair.events:
-                    if event[0] == "command":
-                        results.append(event[3][0])
-                        pair.node.reply(event[1], wire.OK, event[3][0] * 2)
-                pair.events.clear()
-                return len([r for r in pair.gateway.records if r.kind == wire.REPLY]) == n + 1
-
-            assert pair.run(is_answered)
+            answer_commands(pair, results, n + 1)
         assert results == list(range(10))
         assert [r.value[2] for r in pair.gateway.records if r.kind == wire.REPLY] == [2 * n for n in range(10)]
 
@@ -224,20 +229,24 @@ def test_a_ninth_open_request_is_refused():
     raises(QueueFull, pair.node.request, "nobody", None, 700, pair.now)
 
 
+def deliver_long_values(seed):
+    pair = online(seed=seed, loss=20, duplicate=10, reorder=20)
+    values = [bytes([i]) * (300 + 100 * i) for i in range(7)]
+    for value in values:
+        pair.node.publish(3, value, pair.now)
+    assert pair.run(lambda: not pair.node.outbox.items)
+    assert [value for _, value, _ in pair.gateway.readings] == values
+    pair.gateway.request(0, [], pair.now)
+    assert pair.run(lambda: pair.count("command") == 1)
+    command = next(event for event in pair.events if event[0] == "command")
+    pair.node.reply(command[1], wire.OK, "x" * 3000)
+    assert pair.run(lambda: [r for r in pair.gateway.records if r.kind == wire.REPLY])
+    assert pair.gateway.records[-1].value[2] == "x" * 3000
+
+
 def test_values_and_results_longer_than_a_frame_arrive():
     for seed in range(1, 5):
-        pair = online(seed=seed, loss=20, duplicate=10, reorder=20)
-        values = [bytes([i]) * (300 + 100 * i) for i in range(7)]
-        for value in values:
-            pair.node.publish(3, value, pair.now)
-        assert pair.run(lambda: not pair.node.outbox.items)
-        assert [value for _, value, _ in pair.gateway.readings] == values
-        pair.gateway.request(0, [], pair.now)
-        assert pair.run(lambda: pair.count("command") == 1)
-        command = [event for event in pair.events if event[0] == "command"][0]
-        pair.node.reply(command[1], wire.OK, "x" * 3000)
-        assert pair.run(lambda: [r for r in pair.gateway.records if r.kind == wire.REPLY])
-        assert pair.gateway.records[-1].value[2] == "x" * 3000
+        deliver_long_values(seed)
 
 
 def test_a_long_reading_is_not_acknowledged_before_it_is_durable():
