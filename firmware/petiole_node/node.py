@@ -1,6 +1,7 @@
 """A node as an application sees it: channels, commands, requests, time and log."""
 
 import asyncio
+import sys
 
 from petiole import cbor, manifest, wire
 from petiole.endpoint import NodeEndpoint
@@ -11,7 +12,6 @@ from petiole_node import commands, links
 from petiole_node import port as ports
 from petiole_node.carrier import Carrier
 from petiole_node.errors import BadArguments, RequestError
-from petiole_node.settings import LEVELS, Settings
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -21,6 +21,8 @@ if MYPY:
     from petiole_node.contracts import Handler, Json, Port
 
 VERSION = "0.1.0"
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_UNSENT = 6
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
 
@@ -72,10 +74,10 @@ class Node:
     def __init__(
         self, settings: "str | dict[str, Json]" = "petiole.json", port: "Port | None" = None, firmware: str = VERSION
     ) -> None:
-        self.settings = Settings(settings)
-        self.name = self.settings.name
+        self.settings = _check(settings)
+        self.name: str = self.settings["name"]
         self.port: Port = port or ports.choose()
-        self.port.use_folder(self.settings.folder)
+        self.port.use_folder(self.settings["folder"])
         self.dropped: dict[str, int] = {}
         self.endpoint: NodeEndpoint | None = None
         self.carrier: Carrier | None = None
@@ -91,6 +93,7 @@ class Node:
         self._answers: dict[Item, tuple[object, ...]] = {}
         self._gate = asyncio.Lock()  # readings keep their order while the outbox is full
         self._room = asyncio.Event()
+        self._unsent: list[tuple[int, str]] = []  # lines of the log
         self.command("ping", "")(self._ping)
         self.command("info", "")(self._info)
 
@@ -182,18 +185,20 @@ class Node:
             raise LocalError("start", "the node has started already")
         entries = [self._commands[number].entry() for number in range(len(self._commands))]
         data = manifest.encode(self._firmware, list(self._channels), list(entries), [0, 0])
-        joiner = Joiner(self.port.aead, self.settings.key)
-        outbox = Outbox(self.settings.outbox)
+        joiner = Joiner(self.port.aead, self.settings["key"])
+        outbox = Outbox(self.settings["outbox"])
         self.endpoint = NodeEndpoint(joiner, self.port.random, data, outbox, self._boots & 255, self._reset_reason)
-        used = [links.create(settings, self.port) for settings in self.settings.links]
+        used = [links.create(settings, self.port) for settings in self.settings["links"]]
+        self.port.settle()
         self.carrier = Carrier(self.endpoint, used, self.port, self._dispatch, self._log)
-        for warning in self.settings.warnings:
+        for warning in self.settings["warnings"]:
             self._log(30, warning)
         crash = self.port.take_crash()
         if crash:
-            self._log(40, "restarted after: " + crash)
-        if self.settings.watchdog_s:
-            self.port.start_watchdog(self.settings.watchdog_s)
+            # A log record is short, and the end of a traceback says what and where.
+            self._log(40, "restarted after: " + crash[-120:])
+        if self.settings["watchdog_s"]:
+            self.port.start_watchdog(self.settings["watchdog_s"])
         self._tasks.append(asyncio.create_task(self.carrier.run()))
         self.every(_ASK_TIME_S)(self._ask_time)
         for seconds, handler in self._periodic:
@@ -232,7 +237,7 @@ class Node:
             if not confirmed:
                 return self._publish_live(channel, value, taken)
             async with self._gate:
-                while len(endpoint.outbox.items) >= self.settings.outbox:
+                while len(endpoint.outbox.items) >= self.settings["outbox"]:
                     self._room.clear()
                     await self._room.wait()
                 item = endpoint.publish(channel.number, value, taken)
@@ -296,14 +301,26 @@ class Node:
         self._log(LEVELS[level], text)
 
     def _log(self, level: int, text: str) -> None:
-        if level < self.settings.level:
+        if level < self.settings["level"]:
             return
         for line in text.split("\n"):
             # On a console a line that begins with this mark would be a frame.
             print(" " + line if line.startswith("~") else line)
-        if self.endpoint is not None and self.carrier is not None and not self.carrier.is_on_console():
+        if self.carrier is not None and self.carrier.is_on_console():
+            return
+        if self.endpoint is None or self.carrier is None or self.endpoint.session is None:
+            self._unsent = self._unsent[-_UNSENT + 1 :]
+            self._unsent.append((level, text))
+        else:
             self.endpoint.log(level, text)
             self.carrier.wake()
+
+    def _log_unsent(self) -> None:
+        """What was said before there was anybody to hear it."""
+        unsent, self._unsent = self._unsent, []
+        if self.endpoint is not None and self.carrier is not None and not self.carrier.is_on_console():
+            for level, text in unsent:
+                self.endpoint.log(level, text)
 
     def _ask_time(self) -> None:
         if self.endpoint is not None and self.carrier is not None and self.endpoint.clock.offset is not None:
@@ -327,6 +344,7 @@ class Node:
             elif kind == "failed":
                 self._answer(event[1], wire.NOT_NOW, "the session ended: the outcome is unknown")
             elif kind == "online":
+                self._log_unsent()
                 self._log(20, "online")
             elif kind == "refused":
                 self._count("refused")
@@ -384,9 +402,11 @@ class Node:
 
     def _info(self) -> "dict[str, object]":
         endpoint, carrier = self._ready("info")
-        drops = sum(endpoint.dropped.values()) + sum(self.dropped.values())
-        if carrier.link is not None:
-            drops += sum(carrier.link.dropped.values())
+        drops: dict[str, int] = {}
+        for counts in (self.dropped, endpoint.dropped, {} if carrier.link is None else carrier.link.dropped):
+            for reason, count in counts.items():
+                if count:
+                    drops[reason] = drops.get(reason, 0) + count
         return {
             "fw": self._firmware,
             "heap_free": self.port.free_heap(),
@@ -396,6 +416,18 @@ class Node:
             "joins": endpoint.joins_total,
             "drops": drops,
         }
+
+
+def _check(source: "str | dict[str, Json]") -> "dict[str, Json]":
+    """The settings, checked. What checks them is needed once: on a board it gives its memory back."""
+    from petiole_node import settings  # noqa: PLC0415
+
+    checked = settings.check(source, LEVELS)
+    del sys.modules["petiole_node.settings"]
+    package = sys.modules["petiole_node"]
+    if hasattr(package, "settings"):
+        del package.settings
+    return checked
 
 
 _REFUSALS: "dict[object, str]" = {

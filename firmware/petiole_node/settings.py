@@ -9,7 +9,6 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole_node.contracts import Json
 
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 MAX_LINKS = 4
 _REQUIRED = object()
 
@@ -37,52 +36,60 @@ _LINKS: "dict[str, dict[str, Json]]" = {
 _KEYS = ["name", "key", "links", "log", "folder", "outbox", "watchdog_s"]
 
 
-class Settings:
-    """Checked values. `warnings` are texts about keys that nobody knows. Raises SettingsError."""
+def check(source: "str | dict[str, Json]", levels: "dict[str, int]") -> "dict[str, Json]":
+    """Return the settings, checked and with defaults. `levels`: of the log, by name. Raises SettingsError.
 
-    def __init__(self, source: "str | dict[str, Json]") -> None:
-        values = _load(source) if isinstance(source, str) else source
-        if not isinstance(values, dict):
-            raise SettingsError("settings", "an object {...}, got " + _shown(values))
-        self.warnings: list[str] = []
-        self._warn(values, _KEYS, "")
-        self.name = _text(values, "name", "", 1, wire.MAX_NAME, _REQUIRED)
-        if not manifest.is_token(self.name):
-            raise SettingsError("name", "1 to 32 of A-Z a-z 0-9 _ -, got " + _shown(self.name))
-        self.key = _key(values)
-        self.level = LEVELS.get(values.get("log", "info"), 0) if isinstance(values.get("log", ""), str) else 0
-        if not self.level:
-            raise SettingsError("log", "one of debug, info, warning, error, got " + _shown(values["log"]))
-        self.folder = _text(values, "folder", "", 0, 200, "")
-        self.outbox = _number(values, "outbox", "", *_NUMBERS["outbox"])
-        self.watchdog_s = _number(values, "watchdog_s", "", *_NUMBERS["watchdog_s"])
-        self.links = self._check_links(values.get("links"))
+    Of the result, `key` is bytes, `level` a number, and `warnings` are texts about keys that nobody knows.
+    """
+    values = _load(source) if isinstance(source, str) else source
+    if not isinstance(values, dict):
+        raise SettingsError("settings", "an object {...}, got " + _shown(values))
+    warnings: list[str] = []
+    _warn(warnings, values, _KEYS, "")
+    name = _text(values, "name", "", 1, wire.MAX_NAME, _REQUIRED)
+    if not manifest.is_token(name):
+        raise SettingsError("name", "1 to 32 of A-Z a-z 0-9 _ -, got " + _shown(name))
+    log = values.get("log", "info")
+    if not isinstance(log, str) or log not in levels:
+        raise SettingsError("log", "one of debug, info, warning, error, got " + _shown(log))
+    return {
+        "name": name,
+        "key": _key(values),
+        "level": levels[log],
+        "folder": _text(values, "folder", "", 0, 200, ""),
+        "outbox": _number(values, "outbox", "", *_NUMBERS["outbox"]),
+        "watchdog_s": _number(values, "watchdog_s", "", *_NUMBERS["watchdog_s"]),
+        "links": _check_links(warnings, values.get("links")),
+        "warnings": warnings,
+    }
 
-    def _check_links(self, links: "Json") -> "list[dict[str, Json]]":
-        if not isinstance(links, list) or not 0 < len(links) <= MAX_LINKS:
-            raise SettingsError("links", "a list of 1 to " + str(MAX_LINKS) + " links, got " + _shown(links))
-        checked = []
-        for position, link in enumerate(links):
-            where = "links[" + str(position) + "]"
-            if not isinstance(link, dict):
-                raise SettingsError(where, 'an object such as {"kind": "console"}, got ' + _shown(link))
-            kind = link.get("kind")
-            fields = _LINKS.get(kind) if isinstance(kind, str) else None
-            if fields is None:
-                raise SettingsError(where + ".kind", "one of " + ", ".join(sorted(_LINKS)) + ", got " + _shown(kind))
-            self._warn(link, fields, where + ".")
-            out = {"kind": kind}
-            for key in sorted(fields):
-                wanted, low, high, default = fields[key]
-                check = _number if wanted is int else _text
-                out[key] = check(link, key, where + ".", low, high, default)
-            checked.append(out)
-        return checked
 
-    def _warn(self, values: "dict[str, Json]", known: "Json", where: str) -> None:
-        for key in sorted(values):
-            if key not in known and not (where and key == "kind"):
-                self.warnings.append("settings: " + where + str(key) + " is not known and has no effect")
+def _check_links(warnings: "list[str]", links: "Json") -> "list[dict[str, Json]]":
+    if not isinstance(links, list) or not 0 < len(links) <= MAX_LINKS:
+        raise SettingsError("links", "a list of 1 to " + str(MAX_LINKS) + " links, got " + _shown(links))
+    checked = []
+    for position, link in enumerate(links):
+        where = "links[" + str(position) + "]"
+        if not isinstance(link, dict):
+            raise SettingsError(where, 'an object such as {"kind": "console"}, got ' + _shown(link))
+        kind = link.get("kind")
+        fields = _LINKS.get(kind) if isinstance(kind, str) else None
+        if fields is None:
+            raise SettingsError(where + ".kind", "one of " + ", ".join(sorted(_LINKS)) + ", got " + _shown(kind))
+        _warn(warnings, link, fields, where + ".")
+        out = {"kind": kind}
+        for key in sorted(fields):
+            wanted, low, high, default = fields[key]
+            convert = _number if wanted is int else _text
+            out[key] = convert(link, key, where + ".", low, high, default)
+        checked.append(out)
+    return checked
+
+
+def _warn(warnings: "list[str]", values: "dict[str, Json]", known: "Json", where: str) -> None:
+    for key in sorted(values):
+        if key not in known and not (where and key == "kind"):
+            warnings.append("settings: " + where + str(key) + " is not known and has no effect")
 
 
 def _load(path: str) -> "Json":

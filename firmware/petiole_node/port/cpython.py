@@ -158,6 +158,9 @@ class Port(state.StateFiles):
     def describe(self, error: BaseException) -> str:
         return "".join(traceback.format_exception(error))[-600:]
 
+    def settle(self) -> None:
+        """Memory is not scarce here."""
+
     def free_heap(self) -> "int | None":
         return None
 

@@ -161,9 +161,18 @@ class MicroPythonPort(state.StateFiles):
         return hasattr(result, "send")
 
     def describe(self, error: BaseException) -> str:
-        out = io.StringIO()
-        sys.print_exception(error, out)  # type: ignore[attr-defined]
-        return out.getvalue()[-_MAX_CRASH:]
+        gc.collect()
+        try:
+            out = io.StringIO(_MAX_CRASH)  # type: ignore[arg-type]  # room from the start
+            sys.print_exception(error, out)  # type: ignore[attr-defined]
+            return out.getvalue()[-_MAX_CRASH:]
+        except MemoryError:
+            return type(error).__name__
+
+    def settle(self) -> None:
+        """All modules are there: from now on garbage is collected often, before the heap is in pieces."""
+        gc.collect()
+        gc.threshold(gc.mem_free() // 4 + gc.mem_alloc())  # type: ignore[attr-defined]
 
     def free_heap(self) -> "int | None":
         gc.collect()

@@ -36,7 +36,7 @@ class StateFiles:
 
     def crashed(self, error: BaseException) -> None:
         """Keep what has ended the program; it is told to the gateway after the restart."""
-        text = self.describe(error)
+        text = self.describe(error).strip()
         print(text)
         self._write(_CRASH, text)
 
