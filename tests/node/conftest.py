@@ -16,6 +16,12 @@ KEY = bytes(range(16))
 Start = Callable[..., Awaitable[SimNode]]
 
 
+def accepted(node: SimNode) -> list[int]:
+    """The numbers for which `publish` has returned, in mode "verify" of the simulator's app."""
+    path = node.folder / "accepted.txt"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
 @pytest.fixture
 async def peer() -> AsyncIterator[Peer]:
     made = Peer(KEY)

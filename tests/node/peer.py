@@ -10,7 +10,7 @@ import socket
 import termios
 import time
 import tty
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +77,12 @@ class SerialPort:
             self._peer.say([line.decode(errors="replace") for line in self.framer.take_lines()])
 
     def send(self, frame: bytes) -> None:
+        self.write(self.framer.wrap(frame))
+
+    def write(self, data: bytes) -> None:
         if self._fd >= 0:
             try:
-                os.write(self._fd, self.framer.wrap(frame))
+                os.write(self._fd, data)
             except OSError:
                 self._lost.set()
 
@@ -151,24 +154,24 @@ class Peer:
         self._last_time = 0
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
-        self._links: list[SerialPort | UdpPort] = []
+        self.links: list[SerialPort | UdpPort] = []
 
     # Links and life ----------------------------------------------------------------------------------------
 
     def serial(self, path: Path, kind: str) -> SerialPort:
         link = SerialPort(self, path, kind)
-        self._links.append(link)
+        self.links.append(link)
         return link
 
     def udp(self, port: int = 0, host: str = "127.0.0.1") -> UdpPort:
         link = UdpPort(self, port, host)
-        self._links.append(link)
+        self.links.append(link)
         return link
 
     def close(self) -> None:
-        for link in self._links:
+        for link in self.links:
             link.close()
-        self._links = []
+        self.links = []
         if self._timer is not None:
             self._timer.cancel()
 
@@ -189,6 +192,18 @@ class Peer:
                 self._changed.clear()
                 await self._changed.wait()
 
+    async def pause(self, seconds: float) -> None:
+        """Let time pass, where the time itself is what is tested."""
+        await asyncio.sleep(seconds)
+
+    async def more_readings(self, number: int, timeout_s: float = 30) -> None:
+        before = len(self.readings)
+        await self.wait(lambda: len(self.readings) >= before + number, timeout_s)
+
+    async def wait_for_frames(self, number: int, timeout_s: float = 30) -> None:
+        """Until so many frames have come in all, taken or not."""
+        await self.wait(lambda: self.frames_total >= number, timeout_s)
+
     async def joined(self, number: int = 1, timeout_s: float = 30) -> None:
         await self.wait(lambda: len(self.joins) >= number, timeout_s)
         await self.wait(lambda: bool(self.manifest), timeout_s)
@@ -201,10 +216,19 @@ class Peer:
         number = next(entry[0] for entry in self.manifest["ch"] if entry[1] == channel)
         return [value for at, value, _ in self.readings if at == number]
 
+    def say_busy(self, seconds: int) -> None:
+        """Tell the node that readings cannot be stored now."""
+        assert self._current is not None
+        self._current.notify(bytes((wire.BUSY, seconds)))
+        self._flush()
+
     # Requests ----------------------------------------------------------------------------------------------
 
     async def command(self, name: str, arguments: Any = None, timeout_s: float = 20) -> tuple[int, Any]:
         """Call a command of the node by its name; return (status, value)."""
+        return await asyncio.wait_for(self.call(name, arguments, timeout_s), timeout_s)
+
+    def call(self, name: str, arguments: Any = None, timeout_s: float = 20) -> "asyncio.Future[tuple[int, Any]]":
         number = next((entry[0] for entry in self.manifest["cmd"] if entry[1] == name), 999)
         assert self._current is not None
         item = Request(number, arguments, int(timeout_s * 1000), self._now())
@@ -212,12 +236,13 @@ class Peer:
         self._sent.append((item, answer))
         self._current.send(item)
         self._flush()
-        return await asyncio.wait_for(answer, timeout_s)
+        return answer
 
     # Frames ------------------------------------------------------------------------------------------------
 
     def receive(self, frame: bytes, place: Place) -> None:
         self.frames_total += 1
+        self._changed.set()
         if self.is_deaf:
             return
         part = frames.split(frame)
@@ -296,8 +321,7 @@ class Peer:
             return
         value = record.value
         if record.kind == wire.FLOOR:
-            if value[0] - 1 > self.taken:
-                self.taken = value[0] - 1
+            self.taken = max(self.taken, value[0] - 1)
         elif record.kind == wire.MANIFEST:
             assert manifest.check(value) == ""
             self.manifest = value
@@ -357,6 +381,3 @@ class Peer:
     @staticmethod
     def _now() -> int:
         return time.monotonic_ns() // 1_000_000
-
-
-Serve = Callable[[Peer], Awaitable[None]]

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 
 MAX_WAITING = 4096  # pieces; what a slow link cannot hold is lost
 _CHUNK = 4096
+_INTERRUPT = b"\x03"
+_PROMPT = b">>> "
+_PROMPT_S = 1.0
 _REOPEN_S = 0.03  # a terminal whose other side is closed tells nobody when it is opened again
 
 
@@ -178,10 +181,16 @@ class Pump:
     `delimiter` cuts the stream into pieces, each with what stands before it: so a loss or a duplicate hits whole
     frames now and then, as when a receiver's buffer overflows, while corruption hits any byte. Without a delimiter
     a piece is what one read brings.
+
+    `holds_after_interrupt`: what follows a Ctrl-C waits for the prompt. A board takes it in the same stream; a
+    process takes it as a signal, and throws away what it has not read when it enters the REPL.
     """
 
     def __init__(self, impairment: Impairment, seed: int, delimiter: bytes = b"") -> None:
         self._delimiter = delimiter
+        self.holds_after_interrupt = False
+        self._held: bytes | None = None  # after Ctrl-C, until the prompt
+        self._held_timer: asyncio.TimerHandle | None = None
         self.uplink = Scheduler(impairment, 2 * seed, True)
         self.downlink = Scheduler(impairment, 2 * seed + 1, True)
         self._rests = {True: b"", False: b""}
@@ -205,10 +214,27 @@ class Pump:
         self._outer = None if fd is None else _Side(fd, self._from_outer)
 
     def _from_node(self, data: bytes) -> None:
+        if self._held is not None and _PROMPT in data:
+            self._release_held()
         self._cut(data, True, self._up)
 
     def _from_outer(self, data: bytes) -> None:
+        if self._held is not None:
+            self._held += data
+            return
+        if self.holds_after_interrupt and _INTERRUPT in data:
+            end = data.index(_INTERRUPT) + 1
+            self._held = data[end:]
+            data = data[:end]
+            self._held_timer = asyncio.get_running_loop().call_later(_PROMPT_S, self._release_held)
         self._cut(data, False, self._down)
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, None
+        if self._held_timer is not None:
+            self._held_timer.cancel()
+        if held:
+            self._from_outer(held)
 
     def _cut(self, data: bytes, is_up: bool, delivery: _Delivery) -> None:
         if not self._delimiter:
@@ -230,6 +256,8 @@ class Pump:
     def close(self) -> None:
         self._up.close()
         self._down.close()
+        if self._held_timer is not None:
+            self._held_timer.cancel()
         self.connect_node(None)
         self.connect_outer(None)
 

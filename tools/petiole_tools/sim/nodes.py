@@ -151,6 +151,7 @@ class SimNode:
             # A prompt of the REPL ends in no delimiter, and somebody waits for it.
             delimiter = b"\0" if spec.kind == "uart" else b"\n" if is_cut else b""
             self._pump = Pump(bad, spec.seed, delimiter)
+            self._pump.holds_after_interrupt = spec.kind == "console"
             self.plug()
         await self._spawn()
 
