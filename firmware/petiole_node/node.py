@@ -362,16 +362,21 @@ class Node:
 
     async def _execute(self, id: "Json", number: "Json", arguments: "Json") -> None:
         endpoint, carrier = self._ready("command")
-        status, result = await self._call(number, arguments)
         try:
-            cbor.encode(result)
-        except (TypeError, ValueError) as error:
-            status, result = self._failed(number, "result: " + _text(error))
-        endpoint.reply(id, status, result)
-        carrier.wake()
-        task = asyncio.current_task()
-        if task is not None:
-            self._tasks.remove(task)
+            status, result = await self._call(number, arguments)
+            try:
+                cbor.encode(result)
+            except (TypeError, ValueError) as error:
+                status, result = self._failed(number, "result: " + _text(error))
+            endpoint.reply(id, status, result)
+            carrier.wake()
+        except MemoryError:
+            # One command too many must not take the node down; whoever asked hears nothing and asks again.
+            self._count("memory")
+        finally:
+            task = asyncio.current_task()
+            if task is not None:
+                self._tasks.remove(task)
 
     async def _call(self, number: "Json", arguments: "Json") -> "tuple[int, object]":
         command = self._commands.get(number) if isinstance(number, int) else None

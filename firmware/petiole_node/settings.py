@@ -14,7 +14,7 @@ _REQUIRED = object()
 
 # key: (type, lowest or shortest, highest or longest, default)
 _NUMBERS = {
-    "outbox": (4, 1024, 64),  # readings; 100 bytes of RAM each
+    "outbox": (4, 1024, 32),  # readings; 150 bytes of RAM each, which 64 of do not fit beside all else in 96 KB
     "watchdog_s": (0, 300, 8),  # 0: none. An RP2040 cannot wait longer than 8 s
 }
 _LINKS: "dict[str, dict[str, Json]]" = {
