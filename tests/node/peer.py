@@ -99,6 +99,8 @@ class SerialPort:
 
 class UdpPort:
     def __init__(self, peer: "Peer", port: int = 0, host: str = "127.0.0.1") -> None:
+        self.is_cut = False
+        self.frames_total = 0
         self._peer = peer
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
@@ -111,9 +113,15 @@ class UdpPort:
             data, source = self._socket.recvfrom(4096)
         except OSError:
             return
-        self._peer.receive(data, lambda frame: self._send(frame, source))
+        self.frames_total += 1
+        if self.is_cut:
+            self._peer.say([])
+        else:
+            self._peer.receive(data, lambda frame: self._send(frame, source))
 
     def _send(self, frame: bytes, address: tuple[str, int]) -> None:
+        if self.is_cut:
+            return
         try:
             self._socket.sendto(frame, address)
         except OSError:
@@ -203,6 +211,10 @@ class Peer:
     async def wait_for_frames(self, number: int, timeout_s: float = 30) -> None:
         """Until so many frames have come in all, taken or not."""
         await self.wait(lambda: self.frames_total >= number, timeout_s)
+
+    @staticmethod
+    def time() -> int:
+        return time.time_ns() // 1_000_000
 
     async def joined(self, number: int = 1, timeout_s: float = 30) -> None:
         await self.wait(lambda: len(self.joins) >= number, timeout_s)

@@ -36,14 +36,14 @@ async def test_a_full_outbox_fits_the_memory_of_a_board(start: Start, peer: Peer
     node = await start("uart", options={"period_s": 0.01})
     await peer.joined()
     peer.say_busy(3)
-    # 64 readings wait; live ones and a command go on beside them.
+    # 32 readings wait; live ones and a command go on beside them.
     await peer.pause(2)
     before = len(peer.readings)
     assert await peer.command("add", [1, 1]) == (0, 2)
     print("free heap", await heap_free(peer))
     assert len(peer.readings) == before
     assert node.resets_total == 0
-    await peer.more_readings(64)
+    await peer.more_readings(32)
 
 
 @pytest.mark.parametrize("kind", ["uart", "console", "udp"])

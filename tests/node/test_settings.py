@@ -21,7 +21,7 @@ UDP = {"kind": "udp"}
 def test_good_settings_have_defaults() -> None:
     values = check({**GOOD, "links": [UART, UDP]}, LEVELS)
     assert values["level"] == 20
-    assert values["outbox"] == 64
+    assert values["outbox"] == 32
     assert values["links"][0]["baud"] == 115200
     assert values["links"][1] == {"kind": "udp", "host": "", "port": 6363, "ssid": "", "password": ""}
     assert values["warnings"] == []
