@@ -13,7 +13,7 @@ import typer
 from petiole_tools.commands import demo, device, gateway, hub, request, sim, status, tap, watch
 from petiole_tools.failure import CliError, explain
 from petiole_tools.options import Options
-from petiole_tools.output import paint
+from petiole_tools.output import ReaderLeft, paint
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
@@ -121,7 +121,9 @@ def global_first(words: list[str]) -> list[str]:
             rest.append(word)
             continue
         front.append(word)
-        if _GLOBAL[name] and not equals and position < len(words):
+        if _GLOBAL[name] and not equals:
+            if position == len(words):
+                raise typer.BadParameter(f"{name} has none")
             front.append(words[position])
             position += 1
     return front + rest
@@ -129,14 +131,14 @@ def global_first(words: list[str]) -> list[str]:
 
 def main(words: list[str] | None = None) -> int:
     """Run a command line; the exit code: 0, 1 after an `error:` and a `hint:` line, 2 wrong usage, 130 Ctrl-C."""
-    given = global_first(sys.argv[1:] if words is None else words)
+    given = sys.argv[1:] if words is None else words
     try:
-        code = typer.main.get_command(app).main(given, prog_name="petiole", standalone_mode=False)
+        code = typer.main.get_command(app).main(global_first(given), prog_name="petiole", standalone_mode=False)
         sys.stdout.flush()
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader (`head`) has gone. Python would complain about it once more while it ends.
+    except ReaderLeft:
+        # Python would complain about it once more while it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except typer.TyperException as error:

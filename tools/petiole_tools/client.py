@@ -145,6 +145,26 @@ def _refusal(target: Target, faults: list[Exception]) -> CliError:
     return CliError(f"no NATS server answers at {target.url}", hint)
 
 
+class Standing:
+    """A connection for as long as a command runs: made when needed, made again when it was lost."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._client: Client | None = None
+
+    async def client(self) -> Client:
+        """Connected now. The target is looked up anew: a leaf server may come back elsewhere."""
+        if self._client is None or self._client.lost.is_set():
+            self._client = await connect(self._options.target())
+        return self._client
+
+    async def close(self) -> None:
+        """Close what is open."""
+        if self._client is not None:
+            with suppress(NatsClientError, OSError, TimeoutError):
+                await self._client.connection.close()
+
+
 async def follow(
     options: Options, listen: Callable[[Client], Awaitable[None]], on_lost: Callable[[CliError], None]
 ) -> None:

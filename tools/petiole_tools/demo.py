@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from petiole_tools.client import Client
-from petiole_tools.demo_count import stored, take_census
 from petiole_tools.demo_rig import IMPAIRMENT, NODES, SITE, Rig
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
@@ -105,7 +104,7 @@ async def _show(options: Options, folder: Path, seconds: float | None) -> None:
 
 
 async def _start(tour: Tour, rig: Rig) -> None:
-    async with tour.step("start a hub: three NATS servers, stream UP on all three") as facts:
+    async with tour.step("start a hub of three NATS servers") as facts:
         await rig.start_hub()
         facts.append(f"clients connect to {', '.join(rig.cluster.urls)}")
     async with tour.step("start a leaf server, linked to the hub through a line that can be cut"):
@@ -113,6 +112,8 @@ async def _start(tour: Tour, rig: Rig) -> None:
     async with tour.step("start the gateway: petiole gateway run --config petiole.toml") as facts:
         await rig.start_gateway()
         facts.append(f"process {rig.gateway_pid}, its log in {rig.log}")
+    async with tour.step("let the hub take the site's readings into its stream UP, stored on all three servers"):
+        await rig.take_readings()
     kinds = list(NODES.values())
     text = ", ".join(f"{kinds.count(kind)} {name}" for kind, name in _KINDS.items())
     async with tour.step(f"start {len(NODES)} nodes ({text}) and let them join") as facts:
@@ -130,7 +131,7 @@ async def _first_readings(tour: Tour, rig: Rig) -> None:
     async with tour.step("readings of every node reach the hub's stream") as facts:
         async with asyncio.timeout(FIRST_READINGS_S):
             while True:
-                census = await take_census(rig.hub, SITE)
+                census = await rig.count_hub()
                 if len(census.sequences) == len(NODES):
                     break
                 await asyncio.sleep(POLL_S)
@@ -157,11 +158,11 @@ async def _command(tour: Tour, rig: Rig) -> None:
 async def _cut_and_heal(tour: Tour, rig: Rig) -> None:
     async with tour.step(f"cut the line between site and hub for {CUT_S:g} s") as facts:
         rig.proxy.cut()
-        before = await stored(rig.hub)
+        before = (await rig.count_hub()).total
         await asyncio.sleep(CUT_S)
-        result, took_ms = await _ask(await rig.at_site(), "garden", "add", [1, 1])
-        backlog = (await take_census(await rig.at_site(), SITE)).beyond(await take_census(rig.hub, SITE))
-        passed = await stored(rig.hub) - before
+        result, took_ms = await _ask(await rig.site.client(), "garden", "add", [1, 1])
+        backlog = (await rig.count_site()).beyond(await rig.count_hub())
+        passed = rig.at_hub.total - before
         # What was on its way when the line was cut may still be stored; afterwards nothing moves.
         if not backlog or passed > len(NODES):
             raise CliError(f"{backlog} readings wait and {passed} reached the hub: it was not cut off", _DEFECT)
@@ -179,10 +180,10 @@ async def _cut_and_heal(tour: Tour, rig: Rig) -> None:
 
 async def _count(rig: Rig) -> dict[str, int]:
     """What the hub's stream has of all that the leaf's stream has now, as soon as it has the last of each device."""
-    promised = (await take_census(await rig.at_site(), SITE)).highest
+    promised = (await rig.count_site()).highest
     async with asyncio.timeout(CATCH_UP_S):
         while True:
-            census = await take_census(rig.hub, SITE)
+            census = await rig.count_hub()
             if all(census.highest.get(device, 0) >= highest for device, highest in promised.items()):
                 break
             await asyncio.sleep(POLL_S)
@@ -265,6 +266,6 @@ async def _stay(rig: Rig, seconds: float | None) -> bool:
 async def _show_count(rig: Rig) -> None:
     while True:
         passed = size_text(rig.proxy.bytes_total)
-        line = f"\r\x1b[K  {await stored(rig.hub)} readings at the hub, {passed} over the line"
+        line = f"\r\x1b[K  {(await rig.count_hub()).total} readings at the hub, {passed} over the line"
         print(line, end="", file=sys.stderr, flush=True)
         await asyncio.sleep(1)

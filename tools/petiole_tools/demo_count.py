@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from nats.js.api import ConsumerConfig, DeliverPolicy
-
 from petiole_gateway.nats.api import JetStreamApi
-from petiole_gateway.nats.subjects import UPLINK_STREAM, uplink_filter
+from petiole_gateway.nats.subjects import UPLINK_STREAM
 from petiole_tools.client import Client
-
-READ_TIMEOUT_S = 20.0
 
 
 @dataclass(slots=True)
 class Census:
-    """Sequence numbers of each device, in the order in which the stream has them."""
+    """Sequence numbers of each device, in the order in which a stream has them. `position`: read so far."""
 
     sequences: dict[str, list[int]] = field(default_factory=dict)
+    position: int = 0
 
     @property
     def total(self) -> int:
@@ -56,30 +52,13 @@ class Census:
         )
 
 
-async def take_census(client: Client, site: str) -> Census:
-    """Read the stream UP of the server that `client` is connected to, as far as it goes now."""
-    census = Census()
-    subscription = await client.connection.jetstream().subscribe(
-        uplink_filter(site),
-        stream=UPLINK_STREAM,
-        ordered_consumer=True,
-        config=ConsumerConfig(deliver_policy=DeliverPolicy.ALL),
-    )
-    try:
-        left = (await subscription.consumer_info()).num_pending or 0
-        left += subscription.pending_msgs
-        async with asyncio.timeout(READ_TIMEOUT_S):
-            while left:
-                message = await subscription.next_msg(timeout=READ_TIMEOUT_S)
-                reading = json.loads(message.data)
-                census.sequences.setdefault(reading["device"], []).append(reading["sequence"])
-                left = message.metadata.num_pending
-    finally:
-        await subscription.unsubscribe()
-    return census
-
-
-async def stored(client: Client) -> int:
-    """Messages in the stream UP of the connected server."""
-    info = await JetStreamApi(client.connection).stream_info(UPLINK_STREAM)
-    return 0 if info is None else int(info["state"]["messages"])
+async def read_on(census: Census, client: Client, site: str) -> Census:
+    """Add what the stream UP of the connected server has beyond the last reading; returns the census."""
+    api = JetStreamApi(client.connection)
+    while True:
+        message = await api.next_message(UPLINK_STREAM, f"up.{site}.*.*", census.position + 1)
+        if message is None:
+            return census
+        reading = json.loads(message.payload)
+        census.sequences.setdefault(reading["device"], []).append(reading["sequence"])
+        census.position = message.stream_sequence

@@ -16,8 +16,9 @@ from petiole_gateway.nats.errors import ApiError, NatsError
 from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_gateway.nats.streams import ensure_hub_uplink
-from petiole_tools.client import Client, connect
+from petiole_tools.client import Client, Standing, connect
 from petiole_tools.cut_proxy import CutProxy
+from petiole_tools.demo_count import Census, read_on
 from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options, Target
 from petiole_tools.sim.impairment import Impairment
@@ -47,7 +48,9 @@ class Rig:
         self.cluster = HubCluster(folder / "hub", size=HUB_SIZE)
         self.proxy = CutProxy([("127.0.0.1", server.leaf_port) for server in self.cluster.servers])
         self.hub: Client  # an application, connected to the hub
-        self._site: Client
+        self.at_hub = Census()  # what was counted so far
+        self.at_site = Census()
+        self.site = Standing(Options(config=self.config))  # a program beside the gateway
         self.leaf: LeafServer
         self.crew: Crew
         self._gateway: asyncio.subprocess.Process
@@ -60,28 +63,23 @@ class Rig:
     # Hub ---------------------------------------------------------------------------------------------------
 
     async def start_hub(self) -> None:
-        """Three servers, their stream UP on all three, and a client."""
+        """Three servers and a client."""
         self._stack.push_async_callback(self.cluster.stop)
         await self.cluster.start()
         self.hub = await self.connect_hub()
         self._stack.push_async_callback(self.hub.connection.close)
-        api = JetStreamApi(self.hub.connection)
-        async with asyncio.timeout(STREAM_TIMEOUT_S):
-            while True:
-                try:
-                    await ensure_hub_uplink(api, [SITE], replicas=HUB_SIZE)
-                    return
-                except ApiError as error:
-                    if not error.retryable:
-                        raise
-                except NatsError:
-                    if self.hub.lost.is_set():
-                        raise
-                await asyncio.sleep(POLL_S)
 
     async def connect_hub(self) -> Client:
         """An application at the hub's first server."""
         return await connect(Target(self.cluster.urls[0], SITE, credentials=self.cluster.application_credentials))
+
+    async def count_hub(self) -> Census:
+        """All readings in the hub's stream."""
+        return await read_on(self.at_hub, self.hub, SITE)
+
+    async def count_site(self) -> Census:
+        """All readings in the leaf's stream."""
+        return await read_on(self.at_site, await self.site.client(), SITE)
 
     # Site --------------------------------------------------------------------------------------------------
 
@@ -134,18 +132,24 @@ class Rig:
                 process_group=0,  # Ctrl-C on our terminal ends us, and we end it
             )
         self._stack.push_async_callback(self._stop_gateway)
-        self._site = await connect(Options(config=self.config).target())
-        self._stack.push_async_callback(self._leave_site)
+        self._stack.push_async_callback(self.site.close)
         await self._wait_gateway()
 
-    async def at_site(self) -> Client:
-        """A program beside the gateway, connected to the leaf; again if the leaf was restarted meanwhile."""
-        if self._site.lost.is_set():
-            self._site = await connect(self._site.target)
-        return self._site
-
-    async def _leave_site(self) -> None:
-        await self._site.connection.close()
+    async def take_readings(self) -> None:
+        """Make the hub's stream UP, on all three servers, and the site a source of it."""
+        api = JetStreamApi(self.hub.connection)
+        async with asyncio.timeout(STREAM_TIMEOUT_S):
+            while True:
+                try:
+                    await ensure_hub_uplink(api, [SITE], replicas=HUB_SIZE)
+                    return
+                except ApiError as error:
+                    if not error.retryable:
+                        raise
+                except NatsError:
+                    if self.hub.lost.is_set():
+                        raise
+                await asyncio.sleep(POLL_S)
 
     @property
     def gateway_pid(self) -> int:
@@ -159,7 +163,7 @@ class Rig:
                     tail = self.log.read_text(errors="replace").splitlines()[-8:]
                     raise CliError("the gateway has ended", f"its log: {self.log}", tail)
                 try:
-                    await self._site.gateway("status", timeout_s=2.0)
+                    await (await self.site.client()).gateway("status", timeout_s=2.0)
                     return
                 except ServiceError:
                     raise
@@ -178,15 +182,16 @@ class Rig:
 
     async def start_nodes(self, seed: int) -> None:
         """All nodes, until each is online and has said what it can do."""
-        address = await gateway_address(self._site, None)
-        self.crew = Crew(self._site, self.folder / "nodes", self.folder / "ports", address)
+        client = await self.site.client()
+        address = await gateway_address(client, None)
+        self.crew = Crew(self.site, self.folder / "nodes", self.folder / "ports", address)
         self._stack.push_async_callback(self._stop_nodes)
         for number, (name, kind) in enumerate(NODES.items()):
             options = {"seed": seed + number, "period_s": PERIOD_S}
             await self.crew.add(name, kind, impairment=IMPAIRMENT, seed=seed + number, options=options)
         async with asyncio.timeout(NODES_TIMEOUT_S):
             while True:
-                devices = (await self._site.gateway("device.list"))["devices"]
+                devices = (await client.gateway("device.list"))["devices"]
                 if sum(one["state"] == "online" and bool(one["firmware"]) for one in devices) == len(NODES):
                     return
                 await asyncio.sleep(POLL_S)

@@ -34,6 +34,7 @@ def init(
     name: str,
     count: int,
     hosts: list[str],
+    store_dir: Path | None,
     certificate: Path | None,
     key: Path | None,
 ) -> None:
@@ -51,7 +52,7 @@ def init(
             f"{folder} holds a hub already", "`petiole hub site` adds a site; another hub needs another folder"
         )
     operator = HubOperator.open(folder / "operator", name=name)
-    servers = [_server(folder, number, hosts, certificate, key) for number in range(count)]
+    servers = [_server(store_dir or folder, number, hosts, certificate, key) for number in range(count)]
     for server in servers:
         write_private(folder / f"{server.name}.conf", operator.server_config(server, servers).encode())
     operator.mint_application("application", folder / APPLICATION)
@@ -76,12 +77,12 @@ def init(
     say(f"then, for every site: petiole hub site {folder} SITE")
 
 
-def _server(folder: Path, number: int, hosts: list[str], certificate: Path | None, key: Path | None) -> HubServer:
+def _server(store_dir: Path, number: int, hosts: list[str], certificate: Path | None, key: Path | None) -> HubServer:
     name = f"hub{number + 1}"
     step = 0 if hosts else number  # on one machine every server needs ports of its own
     return HubServer(
         name,
-        folder / name / "jetstream",
+        store_dir / name / "jetstream",
         CLIENT_PORT + step,
         LEAF_PORT + step,
         ROUTE_PORT + step,

@@ -29,9 +29,16 @@ def clean(text: str) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in text)
 
 
+class ReaderLeft(Exception):
+    """Whoever read our output has closed it."""
+
+
 def say(text: str = "") -> None:
-    """One line, at once: the reader may be a pipe."""
-    print(text, flush=True)
+    """One line, at once: the reader may be a pipe. ReaderLeft if it is closed."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError as error:
+        raise ReaderLeft from error
 
 
 def note(text: str) -> None:

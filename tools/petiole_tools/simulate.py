@@ -11,7 +11,7 @@ from typing import Any
 
 from petiole import wire
 from petiole_tools.arguments import seconds, share
-from petiole_tools.client import Client, connected
+from petiole_tools.client import Client, Standing
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 from petiole_tools.output import note, paint, say, say_json
@@ -63,9 +63,9 @@ class Wanted:
 class Crew:
     """Nodes and their devices: whatever was begun is ended by `stop`."""
 
-    def __init__(self, client: Client, folder: Path, ports: Path, gateway: tuple[str, int]) -> None:
+    def __init__(self, site: Standing, folder: Path, ports: Path, gateway: tuple[str, int]) -> None:
         self.nodes: list[SimNode] = []
-        self._client = client
+        self._site = site
         self._folder = folder
         self._ports = ports
         self._gateway = gateway
@@ -73,7 +73,7 @@ class Crew:
 
     async def add(self, name: str, kind: str, *, impairment: Impairment, seed: int, options: dict[str, Any]) -> SimNode:
         """A device at the gateway and its node here."""
-        added = await self._client.gateway("device.add", {"name": name})
+        added = await (await self._site.client()).gateway("device.add", {"name": name})
         self._added.append(name)
         spec = NodeSpec(
             name=name,
@@ -98,7 +98,7 @@ class Crew:
         names, self._added = self._added, []
         for name in names if remove_devices else []:
             try:
-                await self._client.gateway("device.remove", {"name": name})
+                await (await self._site.client()).gateway("device.remove", {"name": name})
             except CliError as error:
                 note(f"device {name} stays at the gateway: {error.problem}")
 
@@ -109,12 +109,14 @@ async def simulate(options: Options, wanted: Wanted) -> None:
     if len(kinds) > MAX_NODES:
         raise CliError(f"{len(kinds)} nodes are more than {MAX_NODES}", "start fewer: each is a process of its own")
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connected(options))
+        site = Standing(options)
+        stack.push_async_callback(site.close)
+        client = await site.client()
         gateway = await gateway_address(client, wanted.gateway) if "udp" in kinds else ("127.0.0.1", wire.UDP_PORT)
         taken = {device["name"] for device in (await client.gateway("device.list"))["devices"]}
         folder = wanted.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petiole-sim-")))
         _make(folder)
-        crew = Crew(client, folder, folder, gateway)
+        crew = Crew(site, folder, folder, gateway)
         stack.push_async_callback(crew.stop)
         what, sentence = runtime()
         if not options.as_json:
@@ -131,8 +133,7 @@ async def simulate(options: Options, wanted: Wanted) -> None:
             _tell(options, node, what, gateway)
         if not options.as_json:
             _advise(folder, kinds)
-        await client.lost.wait()
-        raise CliError("the gateway is gone", "start it again, then the simulation")
+        await asyncio.Event().wait()
 
 
 async def gateway_address(client: Client, given: str | None) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from petiole_tools.client import Client, checked_name, follow
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 from petiole_tools.output import clean, local_time, note, paint, say, say_json, value_text
-from petiole_tools.watching import until
+from petiole_tools.watching import Viewer
 
 # The gateway decodes for so long after it was last asked: ask again in time, and soon stop when nobody looks.
 FOR_S = 30
@@ -21,40 +21,45 @@ _HEX_WIDTH = 32  # bytes on a line
 _QUIET = {"kind", "channel", "value", "unit", "sequence", "age_ms", "at"}
 
 
-async def tap(options: Options, device: str | None, *, show_hex: bool, count: int | None) -> None:
-    """Print frames until cancelled, or until `count` frames were printed."""
-    if device is not None:
-        checked_name("device name", device)
-    done = asyncio.Event()
-    left = count
+class Frames(Viewer):
+    """Prints frames, of one device or of all."""
 
-    async def show(message: Msg) -> None:
-        nonlocal left
+    def __init__(self, options: Options, device: str | None, *, show_hex: bool, count: int | None) -> None:
+        super().__init__(count)
+        self._as_json = options.as_json
+        self._device = device
+        self._show_hex = show_hex
+
+    def show(self, message: Msg) -> bool:
+        """Print a frame; False if it is of another device."""
         try:
             frame = json.loads(message.data)
         except ValueError:
             note(f"{message.subject}: not a frame")
-            return
-        if left == 0 or (device is not None and frame.get("device") != device):
-            return
-        if options.as_json:
+            return False
+        if self._device is not None and frame.get("device") != self._device:
+            return False
+        if self._as_json:
             say_json(frame, indent=None)
-        else:
-            say(line(frame))
-            if show_hex:
-                for row in hex_rows(str(frame.get("frame", ""))):
-                    say(paint(f"{'':16}{row}", "dim"))
-        if left is not None:
-            left -= 1
-            if not left:
-                done.set()
+            return True
+        say(line(frame))
+        if self._show_hex:
+            for row in hex_rows(str(frame.get("frame", ""))):
+                say(paint(f"{'':16}{row}", "dim"))
+        return True
 
+
+async def tap(options: Options, device: str | None, *, show_hex: bool, count: int | None) -> None:
+    """Print frames until cancelled, or until `count` frames were printed."""
+    if device is not None:
+        checked_name("device name", device)
+    viewer = Frames(options, device, show_hex=show_hex, count=count)
     armed: list[asyncio.Task[None]] = []
 
     async def listen(client: Client) -> None:
         for task in armed:
             task.cancel()
-        await client.connection.subscribe(f"local.tap.{checked_name('site', client.site)}", cb=show)
+        await client.connection.subscribe(f"local.tap.{checked_name('site', client.site)}", cb=viewer.receive)
         if device is not None:
             await client.gateway("device.show", {"name": device})
         await client.gateway("tap", {"for_s": FOR_S})
@@ -64,7 +69,7 @@ async def tap(options: Options, device: str | None, *, show_hex: bool, count: in
         note(f"{lost.problem}; {lost.hint}")
 
     try:
-        await until(follow(options, listen, report), done)
+        await viewer.watched(follow(options, listen, report))
     finally:
         for task in armed:
             task.cancel()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,32 +23,73 @@ from petiole_tools.output import clean, local_time, note, paint, say, say_json, 
 _NAME_WIDTH = 14
 
 
-class Printer:
-    """Prints readings, and ends with `done` after `count` of them."""
+class Viewer:
+    """What is shown of a stream of messages, until it was enough. `done` is set at the end, whatever caused it.
+
+    The NATS library keeps exceptions of its callbacks to itself, so they are kept here and raised by `watched`.
+    """
+
+    def __init__(self, count: int | None) -> None:
+        self.done = asyncio.Event()
+        self._left = count
+        self._error: Exception | None = None
+
+    async def receive(self, message: Msg) -> None:
+        """Callback of a subscription."""
+        if self.done.is_set():
+            return
+        try:
+            if not self.show(message):
+                return
+        except Exception as error:
+            self._error = error
+            self.done.set()
+            return
+        if self._left is not None:
+            self._left -= 1
+            if not self._left:
+                self.done.set()
+
+    def show(self, message: Msg) -> bool:
+        """Print a message; False if it does not count."""
+        raise NotImplementedError
+
+    async def watched(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run `work` until it ends or enough was shown. The exception of either is raised."""
+        task = asyncio.ensure_future(work)
+        end = asyncio.ensure_future(self.done.wait())
+        try:
+            await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            for each in (task, end):
+                each.cancel()
+            await asyncio.gather(task, end, return_exceptions=True)
+        if self._error is not None:
+            raise self._error
+
+
+class Readings(Viewer):
+    """Prints readings."""
 
     def __init__(self, as_json: bool, count: int | None) -> None:
-        self.done = asyncio.Event()
+        super().__init__(count)
         self._as_json = as_json
-        self._left = count
 
-    async def show(self, message: Msg) -> None:
-        """One reading. What is no reading is said and passed over."""
-        if self._left == 0:
-            return
+    def show(self, message: Msg) -> bool:
+        """What is no reading is said and passed over."""
         try:
             reading = json.loads(message.data)
             device, name = reading["device"], reading["name"]
         except (ValueError, KeyError, TypeError):
             note(f"{clean(message.subject)}: not a reading")
-            return
+            return False
         if self._as_json:
             say_json(reading, indent=None)
         else:
             say(line(reading, str(device), str(name)))
-        if self._left is not None:
-            self._left -= 1
-            if not self._left:
-                self.done.set()
+        return True
 
 
 def line(reading: dict[str, Any], device: str, name: str) -> str:
@@ -71,44 +112,30 @@ async def watch(options: Options, device: str | None, *, from_hub: bool, since: 
     if from_hub and options.server is None:
         hint = "for example --server nats://hub.example.com:4222 --creds application.creds"
         raise CliError("--hub needs the address of the hub", hint)
-    printer = Printer(options.as_json, count)
+    viewer = Readings(options.as_json, count)
     if from_hub:
         back_s = None if since is None else seconds("--since", since)
-        work = _watch_hub(options, device, back_s, printer)
+        work = _watch_hub(options, device, back_s, viewer)
     else:
-        work = follow(options, _listener(device, printer), _report)
-    await until(work, printer.done)
-
-
-async def until(work: Any, done: asyncio.Event) -> None:
-    """Run `work` until it ends or `done` is set. Its exception is raised."""
-    task = asyncio.ensure_future(work)
-    end = asyncio.ensure_future(done.wait())
-    try:
-        await asyncio.wait((task, end), return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            task.result()
-    finally:
-        for each in (task, end):
-            each.cancel()
-        await asyncio.gather(task, end, return_exceptions=True)
+        work = follow(options, _listener(device, viewer), _report)
+    await viewer.watched(work)
 
 
 def _report(lost: CliError) -> None:
     note(f"{lost.problem}; {lost.hint}")
 
 
-def _listener(device: str | None, printer: Printer) -> Callable[[Client], Any]:
+def _listener(device: str | None, viewer: Viewer) -> Callable[[Client], Any]:
     async def listen(client: Client) -> None:
         site = checked_name("site", client.site)
         for purpose in ("up", "live"):
-            await client.connection.subscribe(f"{purpose}.{site}.{device or '*'}.*", cb=printer.show)
+            await client.connection.subscribe(f"{purpose}.{site}.{device or '*'}.*", cb=viewer.receive)
         await client.connection.flush()
 
     return listen
 
 
-async def _watch_hub(options: Options, device: str | None, back_s: float | None, printer: Printer) -> None:
+async def _watch_hub(options: Options, device: str | None, back_s: float | None, viewer: Viewer) -> None:
     start: dict[str, Any] = {"deliver_policy": DeliverPolicy.NEW}
     if back_s is not None:
         moment = datetime.now(UTC) - timedelta(seconds=back_s)
@@ -118,7 +145,7 @@ async def _watch_hub(options: Options, device: str | None, back_s: float | None,
         stream = client.connection.jetstream()
         try:
             await stream.subscribe(
-                subject, stream=UPLINK_STREAM, cb=printer.show, ordered_consumer=True, config=ConsumerConfig(**start)
+                subject, stream=UPLINK_STREAM, cb=viewer.receive, ordered_consumer=True, config=ConsumerConfig(**start)
             )
         except NotFoundError as error:
             hint = "`petiole hub site DIR SITE` lets the hub take a site's readings"

@@ -35,6 +35,9 @@ def init(
     host: Annotated[
         list[str] | None, typer.Option(metavar="HOST", help="Host of each server, in order; else all are on this one.")
     ] = None,
+    store_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where each server stores its streams, on its host.")
+    ] = None,
     tls_cert: Annotated[Path | None, typer.Option(metavar="FILE", help="Certificate for clients and leafs.")] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its key.")] = None,
 ) -> None:
@@ -44,7 +47,7 @@ def init(
     """
     from petiole_tools import hub_folder
 
-    hub_folder.init(options_of(context), folder, name, servers, host or [], tls_cert, tls_key)
+    hub_folder.init(options_of(context), folder, name, servers, host or [], store_dir, tls_cert, tls_key)
 
 
 @app.command(
