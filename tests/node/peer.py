@@ -148,15 +148,19 @@ class Peer:
         self.joins: list[join.JoinRequest] = []  # of sessions that became current
         self.frames_total = 0
         self.dropped: dict[str, int] = {}
-        self.taken = 0
+        self.taken = 0  # sequence: in memory without a gap
+        self.durable = 0  # on the disk
         self.rejects_total = 0
         self._random = random.Random(seed)
         self._current: Session | None = None
         self._provisional: list[tuple[Session, join.JoinRequest]] = []
         self._accepts: dict[bytes, bytes] = {}
         self._place: Place | None = None
+        self._written: list[tuple[float, int, tuple[int, Any, int]]] = []  # taken, and durable at that time
+        self._join_asked_at: float | None = None
+        self.join_s = 0.0  # from the first request to the first frame of the session
         self._held: dict[int, tuple[int, Any, int]] = {}
-        self._uncommitted: list[tuple[float, Session, Incoming]] = []
+        self._uncommitted: list[tuple[Session, Incoming]] = []
         self._requests: dict[int, asyncio.Future[tuple[int, Any]]] = {}
         self._sent: list[tuple[Request, asyncio.Future[tuple[int, Any]]]] = []
         self._last_time = 0
@@ -189,6 +193,8 @@ class Peer:
         self._provisional = []
         self._accepts = {}
         self._held = {}
+        self._written = []
+        self.taken = self.durable
         self._uncommitted = []
 
     # Waiting -----------------------------------------------------------------------------------------------
@@ -227,6 +233,11 @@ class Peer:
     def values(self, channel: str) -> list[Any]:
         number = next(entry[0] for entry in self.manifest["ch"] if entry[1] == channel)
         return [value for at, value, _ in self.readings if at == number]
+
+    def ask_manifest(self) -> None:
+        assert self._current is not None
+        self._current.send(Encoded(bytes((wire.MANIFEST_REQUEST,))))
+        self._flush()
 
     def say_busy(self, seconds: int) -> None:
         """Tell the node that readings cannot be stored now."""
@@ -288,14 +299,15 @@ class Peer:
             for record in incoming.records:
                 self._take(record)
             if incoming.is_deferred and self.acks_readings:
-                self._uncommitted.append((time.monotonic() + self.commit_s, session, incoming))
-                asyncio.get_running_loop().call_later(self.commit_s, self._flush)
+                self._uncommitted.append((session, incoming))
             return ""
         self.rejects_total += 1
         place(frames.reject(part, wire.REJECT_SESSION))
         return "unknown_session"
 
     def _join(self, part: frames.Split, frame: bytes, place: Place) -> str:
+        if self._join_asked_at is None:
+            self._join_asked_at = time.monotonic()
         if self.refusal is not None:
             place(frames.reject(part, self.refusal))
             return "refused"
@@ -307,7 +319,9 @@ class Peer:
             self._last_time = max(self._last_time + 1, time.time_ns() // 1_000_000)
             nonce = self._last_time.to_bytes(6, "big") + self._random.randbytes(1)
             address = 1 + self._random.randrange(300)
-            answer, keys = join.accept(aead, self.key, request, address, self.taken, nonce)
+            # Without memory of its numbers the node must not use one again that is still on its way to the disk.
+            sequence = self.taken if request.wants_full_sequence else self.durable
+            answer, keys = join.accept(aead, self.key, request, address, sequence, nonce)
             self._accepts[frame] = answer
             session = Session(keys, address, wire.WINDOW_DOWNLINK, self._now(), defers_readings=True)
             self._provisional = [*self._provisional[-1:], (session, request)]
@@ -322,6 +336,8 @@ class Peer:
                 self._held = {}
                 self._uncommitted = []
                 self.joins.append(request)
+                self.join_s = time.monotonic() - (self._join_asked_at or 0)
+                self._join_asked_at = None
                 if not self.manifest or manifest.digest(cbor.encode(self.manifest)) != request.manifest_hash:
                     self.manifest = {}
                     session.send(Encoded(bytes((wire.MANIFEST_REQUEST,))))
@@ -333,7 +349,10 @@ class Peer:
             return
         value = record.value
         if record.kind == wire.FLOOR:
-            self.taken = max(self.taken, value[0] - 1)
+            if value[0] - 1 > self.taken:
+                # The gap is closed; what is on its way to the disk stays below it.
+                self.taken = value[0] - 1
+                self.durable = max(self.durable, self.taken if not self._written else 0)
         elif record.kind == wire.MANIFEST:
             assert manifest.check(value) == ""
             self.manifest = value
@@ -363,16 +382,21 @@ class Peer:
             self._held[reading.sequence] = (reading.channel, reading.value, at)
 
     def _commit(self) -> None:
+        now = time.monotonic()
         while self.taken + 1 in self._held and self.acks_readings:
             self.taken += 1
-            self.readings.append(self._held.pop(self.taken))
+            self._written.append((now + self.commit_s, self.taken, self._held.pop(self.taken)))
+            asyncio.get_running_loop().call_later(self.commit_s + 0.001, self._flush)
+        while self._written and self._written[0][0] <= now:
+            _, self.durable, reading = self._written.pop(0)
+            self.readings.append(reading)
         kept = []
-        for due, session, incoming in self._uncommitted:
+        for session, incoming in self._uncommitted:
             sequences = [r.sequence for r in incoming.records if isinstance(r, Reading) and r.sequence is not None]
-            if due <= time.monotonic() and all(sequence <= self.taken for sequence in sequences):
+            if all(sequence <= self.durable for sequence in sequences):
                 session.acknowledge(incoming, self._now())
             else:
-                kept.append((due, session, incoming))
+                kept.append((session, incoming))
         self._uncommitted = kept
 
     def _flush(self) -> None:

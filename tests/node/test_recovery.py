@@ -39,7 +39,7 @@ async def test_a_gateway_that_has_forgotten_the_session_is_joined_again_at_once(
     await peer.joined()
     await peer.more_readings(20)
     peer.forget()
-    await peer.joined(2, timeout_s=4)
+    await peer.joined(2, timeout_s=2)
     await peer.more_readings(20)
     assert peer.rejects_total > 0
     assert complete(peer.values("counter"))
