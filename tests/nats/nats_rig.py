@@ -18,6 +18,7 @@ from petiole_gateway.nats.errors import LinkError, StoreBusy
 from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_gateway.nats.streams import ensure_hub_uplink
+from petiole_gateway.nats.subjects import probe_subject
 from petiole_gateway.nats.uplink_lane import Uplink
 from petiole_gateway.nats.uplink_store import UplinkStore
 from petiole_tools.cut_proxy import CutProxy
@@ -203,8 +204,9 @@ class Rig:
         wanted = sum(following - 1 for following in fleet.next.values())
 
         async def there() -> bool:
-            info = await self.hub_api.stream_info("UP")
-            return info is not None and info["state"]["messages"] >= wanted
+            info = await self.hub_api.stream_info("UP", subjects_filter="up.*.*.*")
+            found = (info or {"state": {}})["state"].get("subjects") or {}
+            return sum(found.values()) >= wanted
 
         await until(there, f"{wanted} messages at the hub", timeout_s=timeout_s)
         return await self.hub_sequences()
@@ -231,7 +233,8 @@ async def read_sequences(connection: Connection) -> dict[str, list[int]]:
     subscription = await jetstream.subscribe("up.>", stream="UP", ordered_consumer=True)
     while True:
         message = await subscription.next_msg(10)
-        found[message.subject.split(".")[2]].append(int(message.headers["Petiole-Sequence"]))
+        if message.subject != probe_subject(SITE):
+            found[message.subject.split(".")[2]].append(int(message.headers["Petiole-Sequence"]))
         if message.metadata.sequence.stream >= state.last_seq or message.metadata.num_pending == 0:
             break
     await subscription.unsubscribe()

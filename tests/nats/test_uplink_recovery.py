@@ -149,8 +149,10 @@ def test_the_marker_tells_a_power_cut_from_a_crash(tmp_path: Path) -> None:
     assert marker.needs_burn(stream_is_empty=False), "where boots have no names every crash may be a power cut"
 
 
-async def test_a_wiped_leaf_goes_on(rig: Rig) -> None:
-    """A new SD card: the site's history is gone, its future is not."""
+@pytest.mark.parametrize(("readings", "linked"), [(60, True), (200, False)])
+async def test_a_wiped_leaf_goes_on(rig: Rig, readings: int, linked: bool) -> None:
+    """A new SD card: the site's history is gone, its future is not. 60 is as many as the hub has counted before, 200
+    more than that in one burst: without the handover the hub takes 600 of either for repetitions."""
     fleet = Fleet(10)
     await rig.start()
     await rig.source()
@@ -159,11 +161,14 @@ async def test_a_wiped_leaf_goes_on(rig: Rig) -> None:
     await fleet.send(store, 60)
     await fleet.all_durable(store)
     await rig.at_hub(fleet)
+    if not linked:
+        rig.proxy.cut()
     await rig.leaf.stop()
     shutil.rmtree(rig.leaf.store_dir)
     await rig.leaf.start()
-    await fleet.send(store, 60)
+    await fleet.send(store, readings)
     await fleet.all_durable(store)
+    rig.proxy.restore()
     assert_once_and_in_order(await rig.at_hub(fleet), fleet)
 
 

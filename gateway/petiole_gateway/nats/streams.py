@@ -6,11 +6,20 @@ differs and leaves other sites alone.
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from .api import Document, JetStreamApi
 from .errors import ApiError
-from .subjects import HUB_CONSUMER, UPLINK_STREAM, checked_token, delivery_subject, gap_subject, uplink_filter
+from .subjects import (
+    HUB_CONSUMER,
+    UPLINK_STREAM,
+    checked_token,
+    delivery_subject,
+    gap_subject,
+    probe_subject,
+    uplink_filter,
+)
 
 _NANOSECONDS = 1_000_000_000
 
@@ -23,6 +32,13 @@ LEAF_DUPLICATE_WINDOW_S = 120
 HUB_DUPLICATE_WINDOW_S = 600
 # The server's default of 1000 in flight limits a link of 100 ms round trip to 8,400 messages per second.
 HUB_MAX_ACK_PENDING = 10_000
+# One is needed at a handover; 20 were seen to pass between giving the consumer free and pausing it again.
+PROBES = 64
+# First sequence of a new stream: seconds since 1970 times this. A stream that replaces a lost one then begins above all
+# numbers that the hub has seen, unless the site stores more than a thousand readings per second for all its life.
+SEQUENCES_PER_SECOND = 1000
+# Far beyond any clock, also that of a Pi without a clock that believes in 1970.
+PAUSED_UNTIL = "2200-01-01T00:00:00Z"
 DEFAULT_MAX_BYTES = 1024 * 1024 * 1024
 
 
@@ -49,7 +65,7 @@ def leaf_consumer_config(site: str) -> Document:
     """Configuration of the consumer through which the hub takes the leaf's uplinks.
 
     Created here and not by the hub: a source over its own consumer needs up to 44 s to notice that a link is back,
-    over this one 3 s, and the hub needs no right to create consumers on a leaf.
+    over this one 5 s, and the hub needs no right to create consumers on a leaf.
     """
     return {
         "name": HUB_CONSUMER,
@@ -74,14 +90,39 @@ def hub_source_config(site: str) -> Document:
 async def ensure_leaf_uplink(
     api: JetStreamApi, site: str, *, max_bytes: int = DEFAULT_MAX_BYTES, with_hub: bool = True
 ) -> Document:
-    """The leaf's `UP`, and its consumer `hub` if the site has a hub. Returns the stream's STREAM.INFO."""
-    info = await _ensure_stream(api, leaf_stream_config(site, max_bytes))
+    """The leaf's `UP`, and its consumer `hub` if the site has a hub. Returns the stream's STREAM.INFO.
+
+    A new consumer is born silent: see `uplink_handover`.
+    """
+    config = leaf_stream_config(site, max_bytes)
+    info = await api.stream_info(UPLINK_STREAM)
+    if info is None:
+        config["first_seq"] = max(1, int(time.time()) * SEQUENCES_PER_SECOND)
+    info = await _ensure_stream(api, config, info)
     if with_hub and await api.consumer_info(UPLINK_STREAM, HUB_CONSUMER) is None:
-        await api.request(
-            f"CONSUMER.CREATE.{UPLINK_STREAM}.{HUB_CONSUMER}",
-            {"stream_name": UPLINK_STREAM, "config": leaf_consumer_config(site), "action": "create"},
-        )
+        await silence_leaf_consumer(api, site)
     return info
+
+
+async def silence_leaf_consumer(api: JetStreamApi, site: str) -> None:
+    """Nothing that is stored from now on is delivered before `hand_over`; probes for that go first."""
+    for _ in range(PROBES):
+        await api.store(probe_subject(site), b"")
+    await write_leaf_consumer(api, silent_consumer_config(site))
+
+
+def silent_consumer_config(site: str) -> Document:
+    """The consumer before its handover to the hub: paused, and with one message at a time after that."""
+    return {**leaf_consumer_config(site), "max_ack_pending": 1, "pause_until": PAUSED_UNTIL}
+
+
+async def write_leaf_consumer(api: JetStreamApi, config: Document) -> None:
+    """Create the consumer or give it this configuration. An update does not touch the pause, so that comes apart."""
+    await api.request(
+        f"CONSUMER.CREATE.{UPLINK_STREAM}.{HUB_CONSUMER}", {"stream_name": UPLINK_STREAM, "config": config}
+    )
+    pause = {"pause_until": config["pause_until"]} if "pause_until" in config else {}
+    await api.request(f"CONSUMER.PAUSE.{UPLINK_STREAM}.{HUB_CONSUMER}", pause)
 
 
 async def ensure_hub_uplink(

@@ -45,6 +45,12 @@ def gap_subject(site: str) -> str:
     return f"local.{site}.gap"
 
 
+def probe_subject(site: str) -> str:
+    """Empty messages by which the hub notices that a leaf's stream is not the one it knew; consumers of the hub's
+    stream may see a few. No device can have this name: a device's subjects have four tokens."""
+    return f"up.{site}._probe"
+
+
 def delivery_subject(site: str) -> str:
     """Where the leaf's consumer `hub` sends uplinks; only the hub's source listens there."""
     return f"dlv.{site}.{UPLINK_STREAM}"

@@ -21,10 +21,11 @@ from .errors import (
     SequenceError,
 )
 from .publisher import PubAck, Publisher
-from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink
+from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink, silence_leaf_consumer
 from .subjects import UPLINK_STREAM, checked_token, uplink_filter
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
 from .uplink_eviction import StoreSpace, ensure_snapshots, evict, snapshot_sequence, stored_sequence
+from .uplink_handover import hand_over, needs_handover
 from .uplink_lane import Lane, Uplink
 from .uplink_recovery import GAP_SIZE, BootMarker, burn_sequences
 
@@ -98,6 +99,7 @@ class UplinkStore:
         self._highest = 0  # highest stream sequence seen
         self._wake = asyncio.Event()
         self._opened = asyncio.Event()  # set while the stream is known to take messages
+        self._reopened = asyncio.Event()  # set after every opening: a handover to the hub may be due
         self._fault: LinkError | None = None
         self._started = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -131,6 +133,7 @@ class UplinkStore:
             asyncio.create_task(self._run()),
             asyncio.create_task(self._barrier.run()),
             asyncio.create_task(self._watch_space()),
+            *([asyncio.create_task(self._hand_over())] if self._with_hub else []),
         ]
         try:
             async with asyncio.timeout(timeout_s):
@@ -242,9 +245,11 @@ class UplinkStore:
         self._space.used = state["bytes"]
         last = int(state["last_seq"])
         went_back = last < self._highest
-        needs_burn = not self._started and self._marker.needs_burn(stream_is_empty=last == 0)
+        needs_burn = not self._started and self._marker.needs_burn(stream_is_empty=state["messages"] == 0)
         if went_back or needs_burn:
             self._logger.warning("uplink_sequences_burnt", count=self._burn_count, stream_sequence=last)
+            if self._with_hub:
+                await silence_leaf_consumer(self._api, self.site)
             last = await burn_sequences(self._api, self._publisher, self.site, self._burn_count)
             self.metrics.burnt_total += self._burn_count
         if went_back:
@@ -261,6 +266,7 @@ class UplinkStore:
                 lane.is_known = False
                 self._doubtful[lane.device] = lane
         self._opened.set()
+        self._reopened.set()
         self._admission.set_healthy(True)
 
     def _connection_changed(self, up: bool) -> None:
@@ -409,6 +415,20 @@ class UplinkStore:
     def _barrier_failed(self, error: BarrierError) -> None:
         self.metrics.barrier_failed_total += 1
         self._logger.warning("barrier_failed", error=str(error))
+
+    async def _hand_over(self) -> None:
+        """Let the hub have the stream when it has noticed what happened to it."""
+        while True:
+            await self._reopened.wait()
+            self._reopened.clear()
+            try:
+                if await needs_handover(self._api):
+                    await hand_over(self._api, self.site)
+                    self._logger.info("uplink_handed_over")
+            except LinkError as error:
+                self._logger.warning("uplink_handover_retries", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._reopened.set()
 
     # -- room --------------------------------------------------------------------------------------------------
 
