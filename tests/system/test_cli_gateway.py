@@ -1,5 +1,6 @@
 """The command line against a real gateway with real nodes: a process each, one leaf server, ptys and UDP."""
 
+import fcntl
 import json
 import os
 import signal
@@ -274,6 +275,25 @@ def test_the_status_has_links_store_and_leaf(petiole: Run) -> None:
         assert part in text
 
 
+def test_a_serial_port_that_another_program_has_is_named_in_the_status(petiole: Run, site: Site) -> None:
+    ours, theirs = os.openpty()
+    path = site.ports / "ttySIM9"
+    fcntl.flock(theirs, fcntl.LOCK_EX)
+    try:
+        path.symlink_to(os.ttyname(theirs))
+
+        def problem() -> str:
+            links = json.loads(petiole("status", "--json")[1])["links"]
+            return next((link["problem"] or "" for link in links if link["name"] == str(path)), "")
+
+        wait_for("busy port", lambda: problem().endswith("is in use"))
+        assert "is in use" in petiole("status")[1]
+    finally:
+        path.unlink()
+        os.close(theirs)
+        os.close(ours)
+
+
 def test_another_site_is_not_answered_for(petiole: Run) -> None:
     code, _, lines = petiole("status", "--site", "barn")
     assert code == 1
@@ -295,6 +315,18 @@ def test_a_second_gateway_does_not_touch_the_state_of_the_first(site: Site) -> N
     assert "is in use by another gateway process" in done.stderr.splitlines()[-2]
     assert done.stderr.splitlines()[-1].startswith("hint: ")
     assert site.gateway.poll() is None
+
+
+def test_a_fleet_reports_what_became_durable_and_takes_its_devices_away(site: Site, petiole: Run) -> None:
+    fleet = site.start("sim", "--fleet", "5", "--rate", "20", "--json")
+    assert fleet.stdout is not None
+    reports = [json.loads(fleet.stdout.readline()) for _ in range(2)]
+    fleet.send_signal(signal.SIGINT)
+    _, error = fleet.communicate(timeout=30)
+    assert (fleet.returncode, error) == (130, "")
+    assert (reports[1]["nodes"], reports[1]["online"]) == (5, 5)
+    assert reports[1]["durable"] > reports[0]["durable"] > 0
+    assert "fleet" not in petiole("device", "list")[1]
 
 
 def test_ctrl_c_ends_watch_and_tap_quietly(site: Site) -> None:

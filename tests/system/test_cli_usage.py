@@ -114,6 +114,8 @@ def test_without_a_gateway_every_command_says_so(words: list[str], capsys: pytes
         (["watch", "--hub"], "--hub needs the address", "--server"),
         (["sim", "--loss", "200%"], "'200%' is not a share", "5%"),
         (["sim", "--nodes", "99"], "99 nodes are more than", "fewer"),
+        (["sim", "--fleet", "3", "--loss", "5%"], "--fleet goes with --rate", "separately"),
+        (["sim", "--fleet", "9999"], "--fleet 9999: more than", "several"),
         (["sim", "--delay", "x"], "'x' is not a duration", "5s"),
         (["hub", "init", "h", "--servers", "2"], "a hub has 1 server or 3", "2 would not"),
         (["hub", "init", "h", "--servers", "3", "--host", "a"], "1 hosts for 3 servers", "once for each"),

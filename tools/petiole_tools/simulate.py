@@ -122,7 +122,7 @@ async def simulate(options: Options, wanted: Wanted) -> None:
         if not options.as_json:
             note(sentence)
         for number, kind in enumerate(kinds):
-            name = _free_name(kind, taken)
+            name = free_name(kind, taken)
             node = await crew.add(
                 name,
                 kind,
@@ -157,7 +157,8 @@ def _make(folder: Path) -> None:
         raise CliError(f"--dir: {folder}: {error.strerror}", "name a folder that can be made") from error
 
 
-def _free_name(kind: str, taken: set[str]) -> str:
+def free_name(kind: str, taken: set[str]) -> str:
+    """`sim-<kind>-<number>`, the first that is not taken; taken from now on."""
     number = 1
     while (name := f"sim-{kind}-{number}") in taken:
         number += 1

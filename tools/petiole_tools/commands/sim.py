@@ -13,6 +13,7 @@ from petiole_tools.commands.shared import examples, options_of, run
 EPILOG = examples(
     "petiole sim --nodes 6",
     "petiole sim --udp 3 --loss 5% --delay 20ms --seed 7",
+    "petiole sim --fleet 500 --rate 200",
     "petiole sim --uart 2 --console 1 --dir /tmp/sim  # and: petiole gateway run --serial '/tmp/sim/ttySIM*'",
 )
 
@@ -23,6 +24,10 @@ def sim(
     uart: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes on serial ports.")] = 0,
     console: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes on USB consoles.")] = 0,
     udp: Annotated[int, typer.Option(metavar="N", min=0, help="Nodes on UDP.")] = 0,
+    fleet: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Instead: this many light nodes in one process, on good links.")
+    ] = 0,
+    rate: Annotated[float, typer.Option(metavar="R", min=0.001, help="Readings a second of the whole fleet.")] = 10.0,
     loss: Annotated[str, typer.Option(metavar="SHARE", help="Frames that get lost.")] = "0",
     delay: Annotated[str, typer.Option(metavar="DURATION", help="How late frames are.")] = "0",
     duplicate: Annotated[str, typer.Option(metavar="SHARE", help="Frames that come twice.")] = "0",
@@ -43,7 +48,14 @@ def sim(
     gateway and removed at the end, with Ctrl-C.
     """
     from petiole_tools import simulate
+    from petiole_tools.failure import CliError
+    from petiole_tools.simulate_fleet import simulate_fleet
 
+    if fleet:
+        if nodes or uart or console or udp or any(text != "0" for text in (loss, delay, duplicate, reorder, corrupt)):
+            raise CliError("--fleet goes with --rate, --seed and --gateway only", "start the other nodes separately")
+        run(simulate_fleet(options_of(context), fleet, rate, seed, gateway))
+        return
     wanted = simulate.Wanted(
         uart=uart,
         console=console,
