@@ -11,57 +11,20 @@ from petiole.outbox import Outbox
 from petiole_node import commands, links
 from petiole_node import port as ports
 from petiole_node.carrier import Carrier
+from petiole_node.channel import Channel, Pending
 from petiole_node.errors import BadArguments, RequestError
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Callable
 
-    from petiole.items import Item, Measured
+    from petiole.items import Item
     from petiole_node.contracts import Handler, Json, Port
 
 VERSION = "0.1.0"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _UNSENT = 6
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
-
-
-class Channel:
-    """One stream of readings. Made by `Node.channel`."""
-
-    def __init__(self, node: "Node", number: int, name: str, type: str) -> None:
-        self.number = number
-        self.name = name
-        self._node = node
-        self._type = type
-
-    async def publish(self, value: object, confirmed: bool = True, wait: bool = True) -> "Pending | bool":
-        """Publish a reading taken now.
-
-        Confirmed: returns when it is on the gateway's disk; with `wait=False` as soon as the outbox has it, and what
-        is returned can be waited for later. A full outbox makes it wait for room; nothing is ever thrown away.
-        Not confirmed: returns at once; False if it is lost already, because the node is offline or the link too slow.
-        Raises LocalError for a value that does not fit the channel.
-        """
-        if not commands.fits(value, self._type):
-            raise LocalError(self.name, "its type is " + self._type + ", got " + repr(value)[:40])
-        return await self._node._publish(self, value, confirmed, wait)
-
-
-class Pending:
-    """A confirmed reading on its way."""
-
-    def __init__(self, node: "Node", item: "Measured") -> None:
-        self._node = node
-        self._item = item
-
-    @property
-    def is_durable(self) -> bool:
-        return self._item.is_done
-
-    async def wait(self) -> None:
-        """Return when the reading is on the gateway's disk."""
-        await self._node._durable(self._item)
 
 
 class Node:
