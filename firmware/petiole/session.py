@@ -337,10 +337,14 @@ class Session:
         expected = self.replay.highest + 1
         counter = counters.reconstruct(value, bits, expected) if bits < 32 else value
         plaintext = frames.open_data(self.keys, part, counter, offset)
-        if plaintext is None and bits < 32 and expected == self.floor + 1 and counter >= 256:
-            # Resumed from storage: the stored bound is ahead of what was really opened, by less than 256.
-            counter -= 256
-            plaintext = frames.open_data(self.keys, part, counter, offset)
+        if plaintext is None and bits < 32 and self.floor:
+            # Resumed from storage: the bound is up to 256 ahead of what was really opened.
+            stale = self.floor - (self.floor - value & 255)
+            if stale == counter:
+                stale -= 256
+            if stale > 0:
+                plaintext = frames.open_data(self.keys, part, stale, offset)
+                counter = stale
         return counter, plaintext
 
     def _opened(self, now: int) -> None:

@@ -180,6 +180,8 @@ class Hub:
             if incoming == "tag":
                 continue
             if isinstance(incoming, str):
+                if entry.place is None:
+                    self.roster.move(entry, place)  # after a restart; COUNTER_FLOOR has to go somewhere
                 device.count_drop(incoming)
                 self._count(incoming)
                 self.flush(entry)

@@ -1,0 +1,293 @@
+"""The hub's ports in memory, and nodes on links that lose frames: the second implementation of `hub/ports.py`."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Any
+
+from petiole import join, manifest, states
+from petiole.endpoint import NodeEndpoint
+from petiole.outbox import Outbox
+from petiole_gateway.aead import AesCcm
+from petiole_gateway.hub.hub import Hub, monotonic_ms
+from petiole_gateway.hub.policy import Policy
+from petiole_gateway.hub.ports import Busy, CommandError, Place
+
+MANIFEST = manifest.encode(
+    "1.2.3",
+    [[0, "temperature", "Cel", "f", 60], [1, "door", "", "b", 0]],
+    [[0, "led", [["on", "b", True]]], [1, "slow", []]],
+    [0, 0],
+)
+
+
+class NullLogger:
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, Any]]] = []
+
+    def _add(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        self.lines.append((level, event, fields))
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self._add("debug", event, fields)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._add("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._add("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._add("error", event, fields)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [fields for _, event, fields in self.lines if event == name]
+
+
+class MemoryRecords:
+    """Documents by name. `is_busy`: refuses."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, dict[str, Any]] = {}
+        self.is_busy = False
+
+    async def items(self) -> dict[str, dict[str, Any]]:
+        return dict(self.documents)
+
+    async def put(self, key: str, document: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        if self.is_busy:
+            raise Busy("no disk", 0.05)
+        self.documents[key] = document
+
+    async def delete(self, key: str) -> None:
+        self.documents.pop(key, None)
+
+
+class MemoryUplinks:
+    """A stream in memory. What is submitted becomes durable `commit_s` later, all together."""
+
+    def __init__(self, commit_s: float = 0.01) -> None:
+        self.commit_s = commit_s
+        self.stored: list[tuple[str, int, str, bytes]] = []
+        self.submitted: dict[str, int] = {}
+        self.is_busy = False
+        self.is_held = False  # nothing becomes durable
+        self.lookups = 0
+        self.durable: Callable[[list[tuple[str, int]]], None] = lambda entries: None
+
+    async def last_sequence(self, device: str) -> int:
+        self.lookups += 1
+        await asyncio.sleep(0.005)
+        return max((n for d, n, _, _ in self.stored if d == device), default=0)
+
+    def submit(self, device: str, sequence: int, channel: str, payload: bytes) -> None:
+        if self.is_busy:
+            raise Busy("full", 1.0)
+        assert sequence > self.submitted.get(device, 0), "submitted twice or out of order"
+        self.submitted[device] = sequence
+        asyncio.get_running_loop().call_later(self.commit_s, self._store, (device, sequence, channel, payload))
+
+    def _store(self, entry: tuple[str, int, str, bytes]) -> None:
+        if self.is_held:
+            asyncio.get_running_loop().call_later(0.01, self._store, entry)
+            return
+        self.stored.append(entry)
+        self.durable([entry[:2]])
+
+    def numbers(self, device: str) -> list[int]:
+        return [n for d, n, _, _ in self.stored if d == device]
+
+
+class MemoryRequester:
+    """Answers requests of nodes from a table."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, Any]] = []
+        self.live: list[tuple[str, str, bytes]] = []
+
+    async def request(self, subject: str, arguments: object, timeout_s: float) -> object:
+        self.asked.append((subject, arguments))
+        if subject == "nobody.here":
+            raise CommandError(404, "nobody answers")
+        return {"echo": arguments}
+
+    def publish_live(self, device: str, channel: str, payload: bytes) -> None:
+        self.live.append((device, channel, payload))
+
+
+class MemoryLink:
+    """A link on which nodes are peers 0, 1, 2, ... `loss` in both directions, seeded."""
+
+    def __init__(self, name: str = "memory", *, loss: float = 0.0, seed: int = 1, shared: bool = False) -> None:
+        self.name = name
+        self.answers_addressed = shared
+        self.loss = loss
+        self.is_cut = False
+        self.nodes: dict[object, MemoryNode] = {}
+        self.sent: list[bytes] = []
+        self.received: list[bytes] = []
+        self._random = random.Random(seed)
+
+    def is_lost(self) -> bool:
+        return self.is_cut or self._random.random() < self.loss
+
+    def send(self, frame: bytes, peer: object) -> None:
+        self.sent.append(frame)
+        if not self.is_lost():
+            asyncio.get_running_loop().call_soon(self._deliver, frame, peer)
+
+    def _deliver(self, frame: bytes, peer: object) -> None:
+        for node in [self.nodes[peer]] if peer in self.nodes else list(self.nodes.values()):
+            node.receive(frame)
+
+
+class MemoryNode:
+    """A node's endpoint that runs in the event loop. Commands are answered by `handlers`."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        link: MemoryLink,
+        key: bytes,
+        *,
+        peer: object = None,
+        addressed: bool = False,
+        next_sequence: int | None = 1,
+        boot: int = 1,
+        described: bytes = MANIFEST,
+        outbox: Outbox | None = None,
+    ) -> None:
+        self.hub = hub
+        self.link = link
+        self.peer = peer
+        self.addressed = addressed
+        self.events: list[tuple[object, ...]] = []
+        self.executed: list[tuple[int, Any]] = []
+        self.handlers: dict[int, Callable[[Any], Any]] = {0: lambda arguments: {"led": arguments}}
+        self.endpoint = NodeEndpoint(
+            join.Joiner(AesCcm, key), random.Random(key + bytes([boot])).randbytes, described,
+            outbox or Outbox(200, next_sequence), boot, 1,
+        )  # fmt: skip
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_on = True
+        link.nodes[peer] = self
+        self.endpoint.link_up(monotonic_ms(), addressed)
+        self.pump()
+
+    def off(self) -> None:
+        """Take the power away."""
+        self._is_on = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self.link.nodes.pop(self.peer, None)
+
+    def move(self, link: MemoryLink, peer: object, addressed: bool) -> None:
+        """Go on over another link."""
+        self.link.nodes.pop(self.peer, None)
+        self.link, self.peer = link, peer
+        link.nodes[peer] = self
+        self.endpoint.link_up(monotonic_ms(), addressed)
+        self.pump()
+
+    def receive(self, frame: bytes) -> None:
+        if not self._is_on:
+            return
+        for event in self.endpoint.receive(frame, monotonic_ms()):
+            self.events.append(event)
+            if event[0] == "command":
+                _, id, number, arguments = event
+                self.executed.append((number, arguments))
+                if number in self.handlers:
+                    self.endpoint.reply(id, 0, self.handlers[number](arguments))
+        self.pump()
+
+    def publish(self, *values: Any, channel: int = 0) -> None:
+        for value in values:
+            self.endpoint.publish(channel, value, monotonic_ms())
+        self.pump()
+
+    def pump(self) -> None:
+        if not self._is_on:
+            return
+        now = monotonic_ms()
+        self.events += self.endpoint.expire(now)
+        while (frame := self.endpoint.next_frame(now)) is not None:
+            self.link.received.append(frame)
+            if not self.link.is_lost():
+                self.hub.receive(Place(self.link, self.peer), frame)
+        if self._timer is not None:
+            self._timer.cancel()
+        deadline = self.endpoint.deadline(now)
+        if deadline is not None:
+            delay = max(0.001, (deadline - now) / 1000)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
+
+    @property
+    def is_online(self) -> bool:
+        return self.endpoint.state == states.ONLINE
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.endpoint.outbox.items
+
+    def count(self, name: str) -> int:
+        return sum(1 for event in self.events if event[0] == name)
+
+
+class Site:
+    """A hub with its ports in memory; `restart` makes a new hub on the same documents and stream."""
+
+    def __init__(self, **options: Any) -> None:
+        self.registry = MemoryRecords()
+        self.sessions = MemoryRecords()
+        self.uplinks = MemoryUplinks()
+        self.requester = MemoryRequester()
+        self.logger = NullLogger()
+        self.options = options
+        self.nodes: list[MemoryNode] = []
+        self.hub: Hub
+
+    async def start(self, with_sessions: bool = True) -> None:
+        self.hub = Hub(
+            uplinks=self.uplinks,
+            requester=self.requester,
+            registry=self.registry,
+            sessions=self.sessions,
+            logger=self.logger,
+            policy=Policy(),
+            **self.options,
+        )
+        self.uplinks.durable = self.hub.durable
+        await self.hub.start(with_sessions)
+        for node in self.nodes:
+            node.hub = self.hub
+
+    async def restart(self, with_sessions: bool = True) -> None:
+        await self.hub.stop()
+        self.uplinks.submitted.clear()  # as the store reads it from the stream
+        await self.start(with_sessions)
+
+    async def stop(self) -> None:
+        for node in self.nodes:
+            node.off()
+        await self.hub.stop()
+
+    async def node(self, name: str, link: MemoryLink, **options: Any) -> MemoryNode:
+        """A registered device that has joined."""
+        device = self.hub.roster.devices.get(name) or await self.hub.add_device(name)
+        node = MemoryNode(self.hub, link, device.key, **options)
+        self.nodes.append(node)
+        await until(lambda: node.is_online and device.current is not None and device.uplinks.is_open)
+        return node
+
+
+async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
+    """Wait for a condition, looked at after every turn of the loop or so."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.002)
