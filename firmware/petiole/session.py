@@ -20,7 +20,12 @@ if MYPY:
 
 MAX_QUEUE = 160  # items: 127 readings on the wire and what else a node has to say
 _ORDERS = 32  # places in the order for one item: itself and its fragments
+_READINGS = 1 << 28  # added to the order of confirmed readings: everything else goes first
 MAX_DUE_ACKS = 32  # more are sent by the peer only if it ignores the windows
+
+
+def _is_confirmed_reading(item: Item) -> bool:
+    return isinstance(item, Measured) and item.sequence is not None
 
 
 def _order(item: Item) -> int:
@@ -101,7 +106,15 @@ class Session:
         self._order += _ORDERS
         item.order = self._order
         item.tries = 0
-        self.queue.append(item)
+        if _is_confirmed_reading(item):
+            item.order += _READINGS
+            self.queue.append(item)
+            return
+        # A store that is slow to make readings durable must not hold up replies and requests.
+        position = len(self.queue)
+        while position and self.queue[position - 1].order > item.order:
+            position -= 1
+        self.queue.insert(position, item)
 
     def notify(self, data: bytes) -> None:
         """Encoded records that ask for no ack and go out with the next frame, at once."""

@@ -354,6 +354,20 @@ def test_a_busy_gateway_is_not_sent_readings_meanwhile():
     assert pair.now - start >= 19_000
 
 
+def test_readings_that_nobody_makes_durable_hold_up_no_reply():
+    pair = online()
+    pair.gateway.commit_ms = 3_600_000
+    for i in range(60):
+        pair.node.publish(0, "x" * 200, pair.now)
+    pair.run(for_ms=20_000)
+    pair.gateway.request(0, [7], pair.now)
+    results = []
+    start = pair.now
+    answer_commands(pair, results, 1)
+    assert results == [7]
+    assert pair.now - start < 15_000
+
+
 def test_the_full_outbox_refuses_and_loses_nothing():
     pair = Pair(outbox_limit=4)
     for i in range(4):
