@@ -48,8 +48,8 @@ soak: $(STAMP) ## Run the long tests
 demo: $(STAMP) ## Show a whole system on this machine: hub, leaf, gateway and simulated nodes
 	$(BIN)/petiole demo
 
-gateway: $(STAMP) ## Start a gateway with the configuration of this folder
-	$(BIN)/petiole gateway
+gateway: $(STAMP) ## Run a gateway with the default settings
+	$(BIN)/petiole gateway run
 
 clean: ## Remove caches and build products (.venv stays: rm -r .venv)
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

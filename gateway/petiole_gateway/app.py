@@ -85,7 +85,7 @@ class Gateway:
             registry=await self._records("devices"),
             sessions=await self._records("sessions"),
             logger=self.logger,
-            policy=Policy(),
+            policy=Policy(list(config.policy.request_allow)),
             is_clock_doubtful=self._clock.is_doubtful,
         )
         uplinks.tell(self.hub.durable)

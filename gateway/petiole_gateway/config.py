@@ -174,6 +174,12 @@ def _about(key: str, problem: str, meant: str) -> PydanticCustomError:
     return PydanticCustomError("petiole", "{problem}", {"problem": problem, "meant": meant, "key": key})
 
 
+class PolicyConfig(_Section):
+    """What devices may do. Subjects with NATS wildcards; system subjects and petiole's own are never allowed."""
+
+    request_allow: tuple[str, ...] = (">",)
+
+
 class LogConfig(_Section):
     """What the gateway writes to standard error. "auto": text on a terminal, else JSON."""
 
@@ -189,6 +195,7 @@ class Config(_Section):
     serial: tuple[SerialConfig, ...] = ()
     udp: UdpConfig = UdpConfig()
     nats: NatsConfig = NatsConfig()
+    policy: PolicyConfig = PolicyConfig()
     log: LogConfig = LogConfig()
 
     @property
@@ -210,6 +217,7 @@ _KNOWN = {
     "serial": tuple(SerialConfig.model_fields),
     "udp": tuple(UdpConfig.model_fields),
     "nats": tuple(NatsConfig.model_fields),
+    "policy": tuple(PolicyConfig.model_fields),
     "log": tuple(LogConfig.model_fields),
 }
 
@@ -264,6 +272,7 @@ __all__ = [
     "ConfigError",
     "LogConfig",
     "NatsConfig",
+    "PolicyConfig",
     "Problem",
     "SerialConfig",
     "UdpConfig",
