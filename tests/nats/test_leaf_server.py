@@ -188,14 +188,14 @@ async def test_a_leaf_left_behind_is_ended_before_a_new_one_starts(tmp_path: Pat
     await leaf.stop()
 
 
-async def test_a_stranger_with_a_reused_pid_is_left_alone(tmp_path: Path) -> None:
+def test_a_stranger_with_a_reused_pid_is_left_alone(tmp_path: Path) -> None:
     """The pid file names a living process; only start time and arguments show that it is not the leaf."""
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         noted = {"pid": stranger.pid, "start": process_start(stranger.pid), "config": "leaf.conf"}
         noted["boot"] = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         (tmp_path / PID_FILE).write_text(json.dumps(noted))
-        assert await end_stale_server(tmp_path) is None
+        assert asyncio.run(end_stale_server(tmp_path)) is None
         assert stranger.poll() is None
     finally:
         os.kill(stranger.pid, signal.SIGKILL)

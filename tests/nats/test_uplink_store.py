@@ -133,8 +133,8 @@ async def test_a_new_gateway_process_knows_what_is_stored(rig: Rig) -> None:
 async def test_a_repetition_after_days_is_recognised_by_its_sequence(rig: Rig) -> None:
     """The store is asked nothing first, and message ids are of no help: they are forgotten in minutes."""
     fleet = Fleet(1)
-    await rig.start()
-    store = await rig.store(fleet)
+    await rig.start(with_hub=False)
+    store = await rig.store(fleet, with_hub=False)
     await fleet.send(store, 10)
     await fleet.all_durable(store)
     await store.stop()
@@ -145,7 +145,7 @@ async def test_a_repetition_after_days_is_recognised_by_its_sequence(rig: Rig) -
     await rig.leaf.restart()
     await until(lambda: rig.leaf.restarts_total == 1 and rig.connection.epoch == 2, "the leaf is back")
     fleet.durable.clear()
-    store = await rig.store(fleet)
+    store = await rig.store(fleet, with_hub=False)
     for sequence in range(1, 13):
         store.submit(fleet.uplink("dev00", sequence))
     await fleet.all_durable(store)

@@ -112,7 +112,6 @@ async def connect(
         "ping_interval": ping_interval_s,
         "max_outstanding_pings": MAX_OUTSTANDING_PINGS,
         "connect_timeout": 2,
-        "error_cb": connection._failed,
         "disconnected_cb": connection._disconnected,
         "reconnected_cb": connection._reconnected,
     }
@@ -120,22 +119,29 @@ async def connect(
         options |= {"user": user, "password": password}
     if credentials is not None:
         options["user_credentials"] = str(credentials)
-    last: list[Exception] = []
+    seen: list[Exception] = []
+    refused = asyncio.Event()
 
     async def remember(error: Exception) -> None:
-        last.append(error)
+        seen.append(error)
+        if "authorization" in str(error).lower():
+            refused.set()
         await connection._failed(error)
 
     options["error_cb"] = remember
-    try:
-        async with asyncio.timeout(timeout_s):
-            await connection.client.connect(**options)
-    except (ClientError, OSError, TimeoutError) as error:
+    connecting = asyncio.create_task(connection.client.connect(**options))
+    refusal = asyncio.create_task(refused.wait())
+    await asyncio.wait({connecting, refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    refusal.cancel()
+    if not connecting.done() or connecting.exception() is not None:
+        connecting.cancel()
+        (outcome,) = await asyncio.gather(connecting, return_exceptions=True)
         await connection.close()
-        seen = last[-1] if last else error
-        if "authorization" in str(seen).lower() or "authorization" in str(error).lower():
-            raise SecurityError("the server refuses these credentials") from error
-        raise NotConnectedError(f"{urls} ({seen or type(seen).__name__})") from error
+        # The client may raise the refusal, or report it and go on trying, depending on when it comes.
+        if refused.is_set() or "authorization" in str(outcome).lower():
+            raise SecurityError("the server refuses these credentials")
+        last = seen[-1] if seen else outcome
+        raise NotConnectedError(f"{urls} ({str(last) or type(last).__name__})")
     try:
         check_connected_server(connection.client)
     except Exception:

@@ -37,6 +37,7 @@ RETRY_S = 0.25
 SPACE_POLL_S = 1.0
 STOP_TIMEOUT_S = 5.0
 LOOKUP_TIMEOUT_S = 10.0
+_RECHECK_S = 0.01
 _LOOKUPS_AT_ONCE = 64
 _SENDS_PER_TURN = 256
 
@@ -230,11 +231,19 @@ class UplinkStore:
                     await self._open()
                     opened_epoch = self._connection.epoch
                 await self._serve(opened_epoch)
+                # The client knows of a loss a moment before it says so; do not spin meanwhile.
+                await asyncio.sleep(_RECHECK_S)
             except NatsError as error:
                 self._set_unhealthy()
                 opened_epoch = -1
                 self._logger.warning("uplink_store_retries", error=str(error))
                 await asyncio.sleep(RETRY_S if isinstance(error, LinkError) else BUSY_RETRY_S)
+            except Exception as error:
+                # A defect, but one that must not silence the store for ever: it begins again from the stream.
+                self._set_unhealthy()
+                opened_epoch = -1
+                self._logger.warning("uplink_store_defect", error=repr(error))
+                await asyncio.sleep(BUSY_RETRY_S)
 
     async def _open(self) -> None:
         """Everything that must be true before the first message after a (re)connect."""
