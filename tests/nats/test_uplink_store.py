@@ -17,18 +17,25 @@ from petiole_gateway.nats.uplink_lane import Uplink
 
 
 async def test_every_uplink_reaches_the_hub_once_with_least_privilege(rig: Rig) -> None:
-    """More than 2,000, because without the right to flow control the first 1,000 pass and then nothing."""
+    """More than 10,000: without the right to flow control as many pass as may be unacknowledged, and then nothing."""
     fleet = Fleet(20)
     await rig.start()
     store = await rig.store(fleet)
     await rig.source()
     await rig.linked()
-    await fleet.send(store, 200)
+    await fleet.send(store, 600)
     await fleet.all_durable(store)
     assert_once_and_in_order(await rig.at_hub(fleet), fleet)
     assert_once_and_in_order(fleet.durable, fleet)
     assert store.metrics.duplicates_total == 0
-    assert 0 < store.metrics.barrier_total < 400
+    assert 0 < store.metrics.barrier_total < 1200
+
+    async def acknowledged() -> bool:
+        consumer = await rig.api.consumer_info("UP", "hub")
+        assert consumer is not None
+        return consumer["num_ack_pending"] == 0 and consumer["ack_floor"]["consumer_seq"] > 0
+
+    await until(acknowledged, "the leaf knows what the hub has, so it may evict it", timeout_s=15)
 
 
 async def test_a_leaf_without_hub_stores_and_the_hub_gets_all_later(rig: Rig) -> None:

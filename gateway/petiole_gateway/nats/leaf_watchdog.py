@@ -1,6 +1,6 @@
 """Watches the leaf's link to the hub, and says when only a restart of the leaf server can bring it back.
 
-After some outages of flaky mobile links the server stops trying to reconnect (nats-server issue 7615, open).
+After some outages of flaky mobile links the server stops trying to reconnect (nats-server #7615, open).
 The sign: the link is down although a TCP connection to the hub is possible.
 """
 

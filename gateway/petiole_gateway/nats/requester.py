@@ -19,6 +19,8 @@ from .subjects import checked_token
 
 ERROR_HEADER = "Nats-Service-Error"
 ERROR_CODE_HEADER = "Nats-Service-Error-Code"
+# Live readings on their way into a full socket; the newest are dropped.
+MAX_PUBLISHING = 256
 
 
 class NatsRequester:
@@ -50,8 +52,8 @@ class NatsRequester:
         if not self._connection.is_connected:
             self.live_dropped_total += 1
             return
-        # `publish` waits only while the socket's buffer is full; then the newest are dropped.
-        if len(self._tasks) >= 256:
+        # `publish` waits only while the socket's buffer is full.
+        if len(self._tasks) >= MAX_PUBLISHING:
             self.live_dropped_total += 1
             return
         subject = f"live.{self._site}.{device}.{channel}"
@@ -70,15 +72,23 @@ def _answer(message: Msg) -> Any:
     headers = message.headers or {}
     code = headers.get(ERROR_CODE_HEADER)
     if code is not None or ERROR_HEADER in headers:
-        number = int(code) if code is not None and code.isdigit() else wire.HANDLER_FAILED
-        raise CommandError(number or wire.HANDLER_FAILED, headers.get(ERROR_HEADER, "error"))
+        raise CommandError(_code(code or ""), headers.get(ERROR_HEADER, "error"))
     if not message.data:
         return None
     try:
         return json.loads(message.data)
-    except ValueError:
-        pass
+    except (ValueError, RecursionError):
+        return _text(message.data)
+
+
+def _text(data: bytes) -> str | bytes:
     try:
-        return message.data.decode()
+        return data.decode()
     except UnicodeDecodeError:
-        return message.data
+        return data
+
+
+def _code(text: str) -> int:
+    """A service's error code, which may be any text, as a code of PROTOCOL.md."""
+    is_code = len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45"
+    return int(text) if is_code else wire.HANDLER_FAILED

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -24,8 +25,12 @@ from .subjects import checked_token
 # The caller's own timeout is not on the wire of NATS; it may say one here, in seconds.
 TIMEOUT_HEADER = "Petiole-Timeout"
 DEFAULT_TIMEOUT_S = 5.0
+MIN_TIMEOUT_S = 0.05
+MAX_TIMEOUT_S = 300.0
 # Beyond this a flood of requests would only grow memory: 32 busy devices with 8 commands each.
 MAX_AT_ONCE = 256
+# At the end: an answer that is ready needs a turn of the loop, and the socket a moment.
+FINISH_S = 1.0
 
 Command = Callable[[str, str, Any, float], Awaitable[Any]]
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -69,14 +74,19 @@ class GatewayService:
             endpoint = name.replace(".", "-")
             await service.add_endpoint(name=endpoint, subject=f"gw.{self._site}.{name}", handler=self._gateway_request)
 
-    async def stop(self) -> None:
-        """Take no more requests; those being answered are answered."""
+    async def withdraw(self) -> None:
+        """Take no more requests."""
         if self._service is not None and self._connection.is_connected:
             try:
                 await self._service.stop()
             except (ClientError, OSError) as error:
                 self._logger.warning("service_not_withdrawn", error=str(error))
-        for task in list(self._tasks):
+
+    async def finish(self) -> None:
+        """Give the requests that are being answered a moment, then end."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=FINISH_S)
+        for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -141,6 +151,7 @@ class GatewayService:
 def _timeout(request: Request) -> float:
     text = (request.headers or {}).get(TIMEOUT_HEADER, "")
     try:
-        return min(max(float(text), 0.05), 300.0) if text else DEFAULT_TIMEOUT_S
+        timeout_s = float(text)
     except ValueError:
         return DEFAULT_TIMEOUT_S
+    return DEFAULT_TIMEOUT_S if math.isnan(timeout_s) else min(max(timeout_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)

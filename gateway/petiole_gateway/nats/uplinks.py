@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..hub.ports import Busy
-from .errors import StoreBusy
+from .errors import SequenceError, StoreBusy
 from .subjects import uplink_subject
 from .uplink_lane import Uplink
 from .uplink_store import UplinkStore
+
+
+# Long enough to ask the leaf what it has.
+RELEARN_S = 0.1
 
 
 class StoreUplinks:
@@ -35,5 +39,8 @@ class StoreUplinks:
         subject = uplink_subject(self._store.site, device, channel)
         try:
             self._store.submit(Uplink(device, sequence, subject, payload))
+        except SequenceError as error:
+            # Another gateway of the site has stored for it; the hub asks again how far.
+            raise Busy(str(error), RELEARN_S) from error
         except StoreBusy as busy:
             raise Busy(busy.reason, busy.retry_after_s) from busy
