@@ -6,8 +6,9 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any
 
+from nats.errors import Error as ClientError
+
 from .hub.device import Device
-from .hub.hub import monotonic_ms
 from .hub.ports import Busy, CommandError
 from .hub.readings import timestamp
 from .nats.service import Method
@@ -39,11 +40,11 @@ class Administration:
             "tap": self._tap,
         }
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Stop looking on."""
-        self._gateway.hub.tap.publish = None
         if self._tap_task is not None:
             self._tap_task.cancel()
+            await asyncio.gather(self._tap_task, return_exceptions=True)
 
     # Devices -----------------------------------------------------------------------------------------------
 
@@ -113,7 +114,7 @@ class Administration:
         return {
             "name": device.name,
             "id": device.id.hex(),
-            "state": device.state(monotonic_ms()),
+            "state": self._gateway.hub.state(device),
             "last_seen_at": None if device.last_seen_at is None else timestamp(device.last_seen_at),
             "joined_at": None if device.joined_at is None else timestamp(device.joined_at),
             "link": place.link.name if place else None,
@@ -129,7 +130,7 @@ class Administration:
         hub, leaf = gateway.hub, gateway.leaf
         states: dict[str, int] = {}
         for device in hub.roster.devices.values():
-            state = device.state(monotonic_ms())
+            state = hub.state(device)
             states[state] = states.get(state, 0) + 1
         links: list[dict[str, Any]] = [
             {
@@ -148,8 +149,8 @@ class Administration:
             "site": gateway.config.site,
             "devices": {"total": len(hub.roster.devices), **states},
             "links": links,
-            "frames": dict(hub.frames_total),
-            "dropped": dict(hub.dropped),
+            "frames": dict(hub.traffic.frames_total),
+            "dropped": dict(hub.traffic.dropped),
             "leaf": {
                 "embedded": leaf is not None,
                 "connected": gateway.connection.is_connected,
@@ -170,12 +171,14 @@ class Administration:
 
     async def _tap(self, arguments: dict[str, Any]) -> dict[str, Any]:
         for_s = arguments.get("for_s", TAP_S)
-        if not isinstance(for_s, (int, float)) or not 0 < for_s <= MAX_TAP_S:
+        if not isinstance(for_s, (int, float)) or isinstance(for_s, bool) or not 0 < for_s <= MAX_TAP_S:
             raise CommandError(400, f"for_s: more than 0, at most {MAX_TAP_S:g} seconds")
         loop = asyncio.get_running_loop()
         self._tap_until = max(self._tap_until, loop.time() + for_s)
-        self._gateway.hub.tap.publish = self._offer
         if self._tap_task is None or self._tap_task.done():
+            self._tapped = asyncio.Queue(MAX_TAPPED)
+            self._tap_skipped = 0
+            self._gateway.hub.tap.publish = self._offer
             self._tap_task = loop.create_task(self._publish_tapped())
         return {"subject": self._subject, "for_s": for_s}
 
@@ -190,18 +193,27 @@ class Administration:
             self._tap_skipped += 1
 
     async def _publish_tapped(self) -> None:
-        loop = asyncio.get_running_loop()
-        client = self._gateway.connection.client
-        while (left_s := self._tap_until - loop.time()) > 0:
-            try:
-                document = await asyncio.wait_for(self._tapped.get(), left_s)
-            except TimeoutError:
-                continue
-            skipped, self._tap_skipped = self._tap_skipped, 0
-            document["skipped"] = skipped
-            if self._gateway.connection.is_connected:
-                await client.publish(self._subject, json.dumps(document, separators=(",", ":")).encode())
-        self._gateway.hub.tap.publish = None
+        try:
+            while (left_s := self._tap_until - asyncio.get_running_loop().time()) > 0:
+                try:
+                    document = await asyncio.wait_for(self._tapped.get(), left_s)
+                except TimeoutError:
+                    continue
+                document["skipped"], self._tap_skipped = self._tap_skipped, 0
+                await self._publish(json.dumps(document, separators=(",", ":")).encode())
+        finally:
+            self._gateway.hub.tap.publish = None
+
+    async def _publish(self, data: bytes) -> None:
+        connection = self._gateway.connection
+        if not connection.is_connected:
+            self._tap_skipped += 1
+            return
+        try:
+            await connection.client.publish(self._subject, data)
+        except (ClientError, OSError) as error:
+            self._tap_skipped += 1
+            self._gateway.logger.debug("frame_not_shown", error=str(error))
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:

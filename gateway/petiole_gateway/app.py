@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import glob
 import signal
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 
@@ -14,11 +15,13 @@ from .config import Config
 from .hub.hub import Hub
 from .hub.policy import Policy
 from .hub.ports import Logger, Place
+from .hub.readings import printable
 from .links.serial import SerialLink
 from .links.udp import UdpLink
 from .log import configure
 from .nats.barrier import Durability
 from .nats.connection import Connection, connect
+from .nats.errors import NotConnectedError
 from .nats.leaf_server import LeafServer
 from .nats.records import BucketRecords
 from .nats.requester import NatsRequester
@@ -30,6 +33,9 @@ from .nats.uplinks import StoreUplinks
 
 # Ports given by a pattern are looked for this often; a new board is noticed while its owner still looks at it.
 PORT_SCAN_S = 1.0
+# A commit takes 0.1 s, an SD card that is busy some seconds; systemd would wait 90 s.
+DRAIN_TIMEOUT_S = 5.0
+BARRIER_TIMEOUT_S = 10.0
 KEY_FILE = "registry.key"
 
 
@@ -46,10 +52,12 @@ class Gateway:
         self.hub: Hub
         self.store: UplinkStore
         self.connection: Connection
+        self._service: GatewayService
         self._clock = SystemClock()
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._accepts = False
+        self._progress = asyncio.Event()  # something became durable
 
     async def start(self) -> None:
         """Start everything, in the order in which it is needed. What was started is stopped again on an error."""
@@ -60,12 +68,14 @@ class Gateway:
             raise
 
     async def _start(self) -> None:
-        config = self.config
+        # What is pushed last is stopped first; every step stops what needs the steps before it.
+        config, stack = self.config, self._stack
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        stack.push_async_callback(self._close_serial)
+        await self._open_udp()  # first, because a port that is taken is the most likely mistake
         self.connection = await self._connect()
-        self._stack.push_async_callback(self.connection.close)
-        marker = BootMarker(config.state_dir)
-        was_cut_off = marker.needs_burn(stream_is_empty=False)
+        stack.push_async_callback(self.connection.close)
+        was_cut_off = BootMarker(config.state_dir).needs_burn(stream_is_empty=False)
         self.store = UplinkStore(
             self.connection,
             site=config.site,
@@ -76,40 +86,50 @@ class Gateway:
             with_hub=bool(config.nats.hub) or not config.nats.is_embedded,
             max_bytes=config.nats.store_max_bytes,
         )
+        stack.push_async_callback(self.store.stop)
         await self.store.start()
+        await self._start_hub(with_sessions=not was_cut_off)
+        stack.push_async_callback(self._stop_hub)
+        self._open_serial()
+        stack.push_async_callback(self._drain)
+        await self._offer()
+        self._accepts = True
+        self.logger.info(
+            "gateway_started", site=config.site, devices=len(self.hub.roster.devices), udp_port=self.udp_port
+        )
+
+    async def _start_hub(self, *, with_sessions: bool) -> None:
         uplinks = StoreUplinks(self.store)
-        requester = NatsRequester(self.connection, config.site)
         self.hub = Hub(
             uplinks=uplinks,
-            requester=requester,
-            registry=await self._records("devices"),
+            requester=NatsRequester(self.connection, self.config.site),
+            # A key that was handed out must not be forgotten. Sessions may be: after a power cut they are not used.
+            registry=await self._records("devices", self._on_disk),
             sessions=await self._records("sessions"),
             logger=self.logger,
-            policy=Policy(list(config.policy.request_allow)),
+            policy=Policy(list(self.config.policy.request_allow)),
             is_clock_doubtful=self._clock.is_doubtful,
         )
-        uplinks.tell(self.hub.durable)
-        await self.hub.start(with_sessions=not was_cut_off)
-        self._stack.push_async_callback(self.hub.stop)
-        self._stack.push_async_callback(self.store.stop)  # what it still makes durable, the hub still acknowledges
-        await self._open_links()
-        self._stack.push_async_callback(self._stop_receiving)
+        uplinks.tell(self._durable)
+        await self.hub.start(with_sessions)
+
+    def _durable(self, entries: Sequence[tuple[str, int]]) -> None:
+        self.hub.durable(entries)
+        self._progress.set()
+
+    async def _offer(self) -> None:
         administration = Administration(self)
-        service = GatewayService(
+        self._stack.push_async_callback(administration.stop)
+        self._service = GatewayService(
             self.connection,
-            site=config.site,
+            site=self.config.site,
             version=version("petiole"),
             command=self.hub.command,
             methods=administration.methods,
             logger=self.logger,
         )
-        await service.start()
-        self._stack.push_async_callback(service.stop)
-        self._stack.callback(administration.stop)
-        self._accepts = True
-        self.logger.info(
-            "gateway_started", site=config.site, devices=len(self.hub.roster.devices), udp_port=self.udp_port
-        )
+        self._stack.push_async_callback(self._stop_service)
+        await self._service.start()
 
     async def _connect(self) -> Connection:
         nats = self.config.nats
@@ -133,10 +153,18 @@ class Gateway:
         access = self.leaf.access
         return await connect(access.url, logger=self.logger, user=access.user, password=access.password)
 
-    async def _records(self, name: str) -> BucketRecords:
-        bucket = SealedBucket(self.connection.client, name, self.config.state_dir / KEY_FILE)
+    async def _records(self, name: str, barrier: Callable[[], Awaitable[None]] | None = None) -> BucketRecords:
+        bucket = SealedBucket(self.connection.client, name, self.config.state_dir / KEY_FILE, barrier=barrier)
         await bucket.open()
         return BucketRecords(bucket)
+
+    async def _on_disk(self) -> None:
+        """Return when what the leaf has acknowledged is on disk. NotConnectedError if the disk does not answer."""
+        try:
+            async with asyncio.timeout(BARRIER_TIMEOUT_S):
+                await self.store.sync()
+        except TimeoutError as error:
+            raise NotConnectedError(f"the disk took nothing for {BARRIER_TIMEOUT_S:g} s") from error
 
     def _leaf_said(self, line: str) -> None:
         if "[ERR]" in line or "[FTL]" in line:
@@ -151,12 +179,13 @@ class Gateway:
         """The bound port, 0 without UDP."""
         return self.udp.port if self.udp else 0
 
-    async def _open_links(self) -> None:
+    async def _open_udp(self) -> None:
         if self.config.udp.enabled:
             self.udp = UdpLink(self._receive, self.logger)
-            await self.udp.open(self.config.udp.host, self.config.udp.port)
             self._stack.callback(self.udp.close)
-        self._stack.push_async_callback(self._close_serial)
+            await self.udp.open(self.config.udp.host, self.config.udp.port)
+
+    def _open_serial(self) -> None:
         self._scan_ports()
         if any(glob.has_magic(entry.port) for entry in self.config.serial):
             self._tasks.append(asyncio.get_running_loop().create_task(self._rescan()))
@@ -187,10 +216,7 @@ class Gateway:
             self.hub.receive(place, frame)
 
     def _node_said(self, link: str, line: str) -> None:
-        self.logger.info("node_log", link=link, device=self.hub.roster.name_at(link), text=line)
-
-    async def _stop_receiving(self) -> None:
-        self._accepts = False
+        self.logger.info("node_log", link=link, device=self.hub.roster.name_at(link), text=printable(line))
 
     async def _close_serial(self) -> None:
         for task in self._tasks:
@@ -201,9 +227,31 @@ class Gateway:
 
     async def stop(self) -> None:
         """Take no more frames, make durable and acknowledge what came, and end everything that was started."""
-        self._accepts = False
         await self._stack.aclose()
         self.logger.info("gateway_stopped")
+
+    async def _stop_service(self) -> None:
+        """Callers that wait for a device are told; those who come now find nobody."""
+        await self._service.withdraw()
+        self.hub.fail_commands("the gateway stops")
+        await self._service.finish()
+
+    async def _drain(self) -> None:
+        """No frame is taken from here on; those that were taken are acknowledged while the links are still open."""
+        self._accepts = False
+        with suppress(TimeoutError):  # the store says itself what it could not do
+            async with asyncio.timeout(DRAIN_TIMEOUT_S):
+                while self.store.pending:
+                    self._progress.clear()
+                    await self._progress.wait()
+
+    async def _stop_hub(self) -> None:
+        """Sessions are stored as they stand, on disk before the store says that it was closed in order."""
+        await self.hub.stop()
+        try:
+            await self._on_disk()
+        except NotConnectedError as error:
+            self.logger.warning("sessions_not_on_disk", error=str(error))
 
     async def run_until_stopped(self) -> None:
         """Start, run until SIGTERM or SIGINT, stop."""

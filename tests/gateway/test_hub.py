@@ -142,7 +142,7 @@ async def test_a_restart_keeps_sessions_and_takes_nothing_twice(site: Site) -> N
     await until(lambda: node.is_empty)
     assert site.uplinks.numbers("a") == list(range(1, 11))
     assert node.endpoint.joins_total == 1
-    assert site.hub.dropped["replayed"] >= len(recorded) - 1
+    assert site.hub.traffic.dropped["replayed"] >= len(recorded) - 1
 
 
 async def test_counters_never_repeat_across_a_restart(site: Site) -> None:
@@ -216,7 +216,7 @@ async def test_unknown_devices_wrong_keys_and_replays_get_nowhere(site: Site) ->
     stranger = MemoryNode(site.hub, link, os.urandom(16), peer="stranger")
     site.nodes.append(stranger)
     await until(lambda: stranger.count("refused"))
-    assert site.hub.dropped["unknown_device"] == 1
+    assert site.hub.traffic.dropped["unknown_device"] == 1
     session = node.endpoint.session
     for _ in range(10):
         site.hub.receive(Place(link, None), request)
@@ -350,12 +350,12 @@ async def test_any_bytes_are_counted_and_disturb_nobody(site: Site) -> None:
     node.publish(*range(10))
     await until(lambda: node.is_empty)
     assert site.uplinks.numbers("a") == list(range(1, 11))
-    assert sum(site.hub.dropped.values()) > 2000
+    assert sum(site.hub.traffic.dropped.values()) > 2000
     known = {
         "empty", "short", "oversize", "unknown_type", "reserved_bits", "address_form", "unknown_session", "tag",
         "replayed", "unknown_device", "version", "join_rate", "unexpected",
     }  # fmt: skip
-    assert set(site.hub.dropped) <= known
+    assert set(site.hub.traffic.dropped) <= known
 
 
 async def test_rejects_are_few(site: Site) -> None:

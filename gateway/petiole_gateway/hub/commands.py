@@ -1,45 +1,100 @@
-"""Arguments of commands, against what the device's manifest says."""
+"""Commands to devices: sent, answered, or failed with a code that says why."""
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
+from petiole import cbor, wire
+from petiole.items import Request
+from petiole.session import Session
+
+from . import arguments as declared_arguments
+from . import readings
+from .device import Device, DeviceSession, OpenRequest
 from .ports import CommandError
 
-_TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
-    "f": ("a number", (int, float)),
-    "i": ("an integer", (int,)),
-    "b": ("true or false", (bool,)),
-    "s": ("a text", (str,)),
-    "x": ("bytes", (str, bytes)),
-}
+MAX_TIMEOUT_S = 300.0
+_WORST_ID = 0xFFFF  # no id takes more bytes
 
 
-def check(command: str, arguments: Any, declared: list[list[Any]]) -> list[Any] | dict[str, Any]:
-    """Arguments as they go on the wire: a list, or a map by name. CommandError 400 says what does not fit."""
-    if arguments is None:
-        arguments = []
-    names = [entry[0] for entry in declared]
-    usage = f"{command}({', '.join(entry[0] if entry[2] else f'[{entry[0]}]' for entry in declared)})"
-    given: dict[str, Any]
-    if isinstance(arguments, list):
-        if len(arguments) > len(declared):
-            raise CommandError(400, f"{len(arguments)} arguments, {usage} takes at most {len(declared)}")
-        given = dict(zip(names, arguments, strict=False))
-    elif isinstance(arguments, dict):
-        unknown = [str(name) for name in arguments if name not in names]
-        if unknown:
-            raise CommandError(400, f"no argument {', '.join(unknown)} in {usage}")
-        given = arguments
-    else:
-        raise CommandError(400, f"arguments are an array or an object, for {usage}")
-    for name, kind, is_required, *_ in declared:
-        if name not in given:
-            if is_required:
-                raise CommandError(400, f"{name} is missing, {usage}")
-        elif kind in _TYPES:
-            meant, types = _TYPES[kind]
-            value = given[name]
-            if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
-                raise CommandError(400, f"{name} is {meant}, got {value!r}")
-    return arguments if isinstance(arguments, list) else given
+class CommandDesk:
+    """`flush` sends what a session has to say. `clock` in ms that never goes back."""
+
+    def __init__(self, clock: Callable[[], int], flush: Callable[[DeviceSession], None]) -> None:
+        self._clock = clock
+        self._flush = flush
+
+    async def execute(self, device: Device, command: str, arguments: Any, timeout_s: float) -> Any:
+        """Have a device execute a command of its manifest; return the result. CommandError otherwise."""
+        timeout_s = min(timeout_s, MAX_TIMEOUT_S)
+        entry, item = self._request(device, command, arguments, timeout_s)
+        open_request = OpenRequest(item, asyncio.get_running_loop().create_future(), entry.session)
+        device.open_requests.append(open_request)
+        try:
+            entry.session.send(item)
+            self._flush(entry)
+            return await asyncio.wait_for(open_request.answered, timeout_s)
+        except TimeoutError:
+            raise CommandError(wire.TIMED_OUT, f"{device.name} did not answer within {timeout_s:g} s") from None
+        finally:
+            item.is_done = True
+            if open_request in device.open_requests:
+                device.open_requests.remove(open_request)
+
+    def _request(self, device: Device, command: str, arguments: Any, timeout_s: float) -> tuple[DeviceSession, Request]:
+        name, now = device.name, self._clock()
+        entry = device.current
+        state = device.state(now)
+        if entry is None:
+            raise CommandError(wire.NOT_NOW, f"{name} has not joined")
+        if state == "asleep":
+            wake_at = device.next_wake
+            known = f", next wake in {max(0, wake_at - now) // 1000} s" if wake_at is not None else ""
+            raise CommandError(wire.NOT_NOW, f"{name} is asleep{known}")
+        if device.manifest is None:
+            raise CommandError(wire.NOT_NOW, f"{name} has not said yet what it can do")
+        declared = device.channels.command(command)
+        if declared is None:
+            has = ", ".join(device.channels.command_names) or "none"
+            raise CommandError(wire.NOT_FOUND, f"{name} has no command {command}; it has {has}")
+        checked = declared_arguments.check(command, arguments, declared[1])
+        timeout_ms = max(1, int(timeout_s * 1000))
+        try:
+            size = 1 + len(cbor.encode([_WORST_ID, declared[0], checked, timeout_ms]))
+        except (TypeError, ValueError) as error:
+            raise CommandError(wire.BAD_ARGUMENTS, f"arguments that no frame can hold: {error}") from error
+        if size > wire.MAX_MESSAGE:
+            raise CommandError(wire.TOO_LARGE, f"arguments of more than {wire.MAX_MESSAGE} bytes")
+        if state != "online":
+            raise CommandError(wire.NOT_NOW, f"{name} is {state}")
+        if len(device.open_requests) >= wire.MAX_OPEN_REQUESTS:
+            raise CommandError(wire.TOO_MANY, f"{name} has {wire.MAX_OPEN_REQUESTS} commands open")
+        return entry, Request(declared[0], checked, timeout_ms, now)
+
+    def take_reply(self, device: Device, session: Session, value: Any) -> None:
+        """A REPLY has come: end the command that it answers. One that answers nothing is ignored."""
+        if not isinstance(value, list) or len(value) != 3 or not isinstance(value[1], int):
+            device.count_drop("malformed_record")
+            return
+        id, status, result = value
+        for entry in device.open_requests:
+            if entry.session is session and entry.item.id is not None and entry.item.id == id:
+                device.open_requests.remove(entry)
+                if entry.answered.done():
+                    return
+                if status == wire.OK:
+                    entry.answered.set_result(readings.plain(result))
+                else:
+                    code = status if 400 <= status <= 599 else wire.HANDLER_FAILED
+                    entry.answered.set_exception(CommandError(code, str(readings.plain(result))))
+                return
+
+    def fail(self, device: Device, ended: DeviceSession | None, text: str) -> None:
+        """End the open commands of a session, or of all: their outcome is not known."""
+        for entry in list(device.open_requests):
+            if ended is None or entry.session is ended.session:
+                device.open_requests.remove(entry)
+                if not entry.answered.done():
+                    entry.answered.set_exception(CommandError(wire.NOT_NOW, f"{device.name}: {text}"))

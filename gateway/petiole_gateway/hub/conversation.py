@@ -3,49 +3,54 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
 from petiole import cbor, wire
-from petiole import manifest as manifests
+from petiole.errors import QueueFull
 from petiole.items import Encoded
 from petiole.records import Reading, Record, varint
-from petiole.session import Incoming, Session
+from petiole.session import Incoming
 
 from . import readings
+from .commands import CommandDesk
 from .device import Device, DeviceSession
 from .policy import Policy
 from .ports import CommandError, Logger, Requester
+from .tasks import Tasks
 from .uplinks import Taken
 
 DEFAULT_TIMEOUT_MS = 5000
 MAX_TIMEOUT_MS = 60_000
+# An error's text on its way to a node, which has to hold it in memory.
+MAX_ERROR_TEXT = 160
 _LEVELS = {10: "debug", 20: "info", 30: "warning", 40: "error"}
 
 
 class Conversation:
-    """Takes the records of opened frames. `spawn` runs a coroutine, `flush` sends what a session has to say,
-    `changed` stores a device."""
+    """Takes the records of opened frames. `flush` sends what a session has to say, `changed` stores a device."""
 
     def __init__(
         self,
         requester: Requester,
         policy: Policy,
+        commands: CommandDesk,
+        tasks: Tasks,
         logger: Logger,
         clock: Callable[[], int],
         wall: Callable[[], int],
         is_clock_doubtful: Callable[[], bool],
-        spawn: Callable[[Coroutine[Any, Any, None]], None],
         flush: Callable[[DeviceSession], None],
         changed: Callable[[Device], None],
     ) -> None:
         self._requester = requester
         self._policy = policy
+        self._commands = commands
+        self._tasks = tasks
         self._logger = logger
         self._clock = clock
         self._wall = wall
         self._is_clock_doubtful = is_clock_doubtful
-        self._spawn = spawn
         self._flush = flush
         self._changed = changed
 
@@ -59,16 +64,24 @@ class Conversation:
                 if record.sequence is not None:
                     highest = max(highest, record.sequence)
             else:
-                self._record(entry, record, now)
-        self._submit(entry)
+                self._record(entry, record, incoming.counter, now)
+        if any(isinstance(record, Record) and record.kind == wire.TIME_REQUEST for record in incoming.records):
+            flags = 1 if self._is_clock_doubtful() else 0
+            entry.session.notify(bytes((wire.TIME, flags)) + self._wall().to_bytes(6, "big"))
+        device.uplinks.flush(now)
         if incoming.is_deferred:
             device.uplinks.wait(entry.session, incoming, highest)
             device.uplinks.acknowledge(now)
+            if device.uplinks.busy_until is not None and highest > device.uplinks.taken:
+                seconds = -(-(device.uplinks.busy_until - now) // 1000)
+                entry.session.notify(bytes((wire.BUSY,)) + varint(max(1, min(300, seconds))))
 
-    def _submit(self, entry: DeviceSession) -> None:
-        busy_s = entry.device.uplinks.flush()
-        if busy_s is not None:
-            entry.session.notify(bytes((wire.BUSY,)) + varint(max(1, min(300, round(busy_s)))))
+    def _say(self, entry: DeviceSession, data: bytes) -> None:
+        """Records that are sent until the node acknowledges them. A node that acknowledges nothing gets no more."""
+        try:
+            entry.session.send(Encoded(data))
+        except QueueFull:
+            entry.device.count_drop("queue_full")
 
     def _reading(self, device: Device, reading: Reading) -> None:
         at = reading.at_ms if reading.at_ms is not None else self._wall() - (reading.age_ms or 0)
@@ -89,43 +102,40 @@ class Conversation:
         else:
             device.count_drop("no_manifest")
 
-    def _record(self, entry: DeviceSession, record: Record, now: int) -> None:
+    def _record(self, entry: DeviceSession, record: Record, counter: int, now: int) -> None:
         device = entry.device
         kind, value = record.kind, record.value
         if kind == wire.FLOOR:
             device.uplinks.close_gap(*value)
         elif kind == wire.REQUEST:
-            self._request(entry, value)
+            self._request(entry, value, counter)
         elif kind == wire.REPLY:
-            self._reply(device, entry.session, value)
+            self._commands.take_reply(device, entry.session, value)
         elif kind == wire.MANIFEST:
             self._manifest(entry, value)
-        elif kind == wire.TIME_REQUEST:
-            flags = 1 if self._is_clock_doubtful() else 0
-            entry.session.notify(bytes((wire.TIME, flags)) + self._wall().to_bytes(6, "big"))
         elif kind == wire.SLEEP:
-            device.asleep_until = now + 1000 * value if value else 0
+            device.asleep_since, device.sleep_ms = now, 1000 * value
         elif kind == wire.LOG:
             self._log(device, value)
         elif kind < 0x40:
             device.count_drop("unknown_extension")
 
     def _log(self, device: Device, value: Any) -> None:
-        if not isinstance(value, list) or len(value) != 2 or not isinstance(value[1], str):
+        if not isinstance(value, list) or [type(part) for part in value] != [int, str]:
             device.count_drop("malformed_record")
             return
         level = _LEVELS.get(value[0], "info")
-        getattr(self._logger, level)("node_log", device=device.name, text=value[1])
+        getattr(self._logger, level)("node_log", device=device.name, text=readings.printable(value[1]))
 
     # Manifest ----------------------------------------------------------------------------------------------
 
     def ask_manifest(self, entry: DeviceSession) -> None:
         """The device's manifest is not known; its readings wait for it."""
-        entry.session.send(Encoded(bytes((wire.MANIFEST_REQUEST,))))
+        self._say(entry, bytes((wire.MANIFEST_REQUEST,)))
 
     def _manifest(self, entry: DeviceSession, value: Any) -> None:
         device = entry.device
-        problem = manifests.check(value)
+        problem = readings.check_manifest(value)
         if problem:
             # The readings must not wait for ever: they get numbers for names.
             device.count_drop("malformed_manifest")
@@ -139,63 +149,52 @@ class Conversation:
         device.uplinks.is_open = True
         self._logger.info("manifest_received", device=device.name, firmware=device.channels.firmware)
         self._changed(device)
-        self._submit(entry)
 
     # Requests ----------------------------------------------------------------------------------------------
 
-    def _reply(self, device: Device, session: Session, value: Any) -> None:
-        if not isinstance(value, list) or len(value) != 3 or not isinstance(value[1], int):
-            device.count_drop("malformed_record")
-            return
-        for entry in device.open_requests:
-            if entry.session is session and entry.item.id is not None and entry.item.id == value[0]:
-                device.open_requests.remove(entry)
-                if entry.answered.done():
-                    return
-                if value[1] == wire.OK:
-                    entry.answered.set_result(readings.plain(value[2]))
-                else:
-                    entry.answered.set_exception(CommandError(value[1], str(value[2])))
-                return
-
-    def _request(self, entry: DeviceSession, value: Any) -> None:
+    def _request(self, entry: DeviceSession, value: Any, counter: int) -> None:
         device = entry.device
         if not isinstance(value, list) or not 3 <= len(value) <= 4 or not isinstance(value[0], int):
             device.count_drop("malformed_record")
             return
-        if value[0] in device.remembered_requests:
+        if value[0] in entry.remembered_requests:
             return
-        device.remembered_requests.append(value[0])
+        entry.remembered_requests.append(value[0])
+        first_counter = counter - (counter - value[0] & 0xFFFF)
+        if entry.session.floor and first_counter <= entry.session.floor:
+            # First sent before a restart of ours, perhaps carried out then. What ran once must not run twice.
+            self._answer(entry, value[0], wire.NOT_NOW, "the gateway started anew; the outcome is unknown")
+            return
         timeout_ms = value[3] if len(value) == 4 and isinstance(value[3], int) else DEFAULT_TIMEOUT_MS
         timeout_ms = max(1, min(timeout_ms, MAX_TIMEOUT_MS))
-        if device.answering >= wire.MAX_OPEN_REQUESTS:
-            self._answer(entry, value[0], wire.TOO_MANY, "8 requests are open")
+        if len(entry.answering) >= wire.MAX_OPEN_REQUESTS:
+            self._answer(entry, value[0], wire.TOO_MANY, f"{wire.MAX_OPEN_REQUESTS} requests are open")
         elif not isinstance(value[1], str):
             self._answer(entry, value[0], wire.BAD_ARGUMENTS, "the target is a subject")
         elif not self._policy.may_request(value[1], device.allow):
-            self._logger.warning("request_not_permitted", device=device.name, subject=value[1])
-            self._answer(entry, value[0], wire.NOT_PERMITTED, value[1])
+            self._logger.warning("request_not_permitted", device=device.name, subject=readings.printable(value[1]))
+            self._answer(entry, value[0], wire.NOT_PERMITTED, value[1][:MAX_ERROR_TEXT])
         else:
-            device.answering += 1
-            self._spawn(self._ask(entry, value[0], value[1], value[2], timeout_ms / 1000))
+            task = self._tasks.spawn(self._ask(entry, value[0], value[1], value[2], timeout_ms / 1000))
+            if task is not None:
+                entry.answering.add(task)
+                task.add_done_callback(entry.answering.discard)
 
     async def _ask(self, entry: DeviceSession, id: int, subject: str, arguments: Any, timeout_s: float) -> None:
         try:
             result = await self._requester.request(subject, readings.plain(arguments), timeout_s)
-            self._answer(entry, id, wire.OK, result)
         except CommandError as error:
-            self._answer(entry, id, error.code, error.text)
-        finally:
-            entry.device.answering -= 1
+            self._answer(entry, id, error.code, error.text[:MAX_ERROR_TEXT])
+        else:
+            self._answer(entry, id, wire.OK, result)
+        self._flush(entry)
 
     def _answer(self, entry: DeviceSession, id: int, status: int, value: Any) -> None:
-        if entry is not entry.device.current:
-            return  # the request ended with its session
+        """Queue the reply to a request; whoever calls flushes."""
         try:
             data = cbor.encode([id, status, value])
         except (TypeError, ValueError):
             data = cbor.encode([id, wire.HANDLER_FAILED, "the answer does not fit CBOR"])
         if len(data) >= wire.MAX_MESSAGE:
-            data = cbor.encode([id, wire.TOO_LARGE, "the answer is longer than 4096 bytes"])
-        entry.session.send(Encoded(bytes((wire.REPLY,)) + data))
-        self._flush(entry)
+            data = cbor.encode([id, wire.TOO_LARGE, f"the answer is longer than {wire.MAX_MESSAGE} bytes"])
+        self._say(entry, bytes((wire.REPLY,)) + data)

@@ -28,11 +28,14 @@ RESERVE_AHEAD = 128
 # While a device's numbers are being read from the store its frames wait; it has 8 in flight.
 MAX_STASHED = 8
 ONLINE_MS = 2 * wire.KEEPALIVE_MS + wire.TIMEOUT_MAX_MS  # one lost keep-alive is no absence
+# A board boots, finds its network and may have to send its first frame twice before it is late.
+WAKE_GRACE_MS = 15_000
+MISSED_WAKES = 3  # overdue before, offline after
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class DeviceSession:
-    """A session and what is stored of it."""
+    """A session, what is stored of it, and what the node asks in it."""
 
     device: Device
     session: Session
@@ -44,13 +47,22 @@ class DeviceSession:
     reset_reason: int = 0
     manifest_hash: bytes = b""
     accept: bytes = b""
-    reserved_send: int = 0  # counters below it may be used
-    reserved_receive: int = 0  # uplink counters up to it may be opened
+    reserved_send: int = 0  # counters below it may be used; 0: nothing is stored that could be resumed
+    reserved_receive: int = 0  # uplink counters up to it may be taken
+    heard_counter: int = 0  # of an authentic frame that was beyond what was reserved
     is_storing: bool = False
+    is_stored: bool = False
+    remembered_requests: deque[int] = field(default_factory=lambda: deque(maxlen=wire.REMEMBERED_REQUESTS))
+    answering: set[asyncio.Task[None]] = field(default_factory=set)  # requests of the node that wait for their answer
 
     @property
     def address(self) -> int:
         return self.session.address
+
+    @property
+    def may_send(self) -> bool:
+        """Whether the next counter may be used."""
+        return not self.reserved_send or self.session.send_counter < self.reserved_send
 
     def document(self, send: int, receive: int) -> dict[str, Any]:
         """What is needed to go on after a restart, above these counters."""
@@ -63,6 +75,7 @@ class DeviceSession:
             "receive": receive,
             "link": self.place.link.name if self.place else "",
             "boot": self.boot,
+            "manifest_hash": self.manifest_hash.hex(),
         }
 
 
@@ -71,11 +84,11 @@ def resumed(device: Device, document: dict[str, Any], now: int) -> DeviceSession
     request, nonce = bytes.fromhex(document["request"]), bytes.fromhex(document["nonce"])
     keys, _ = join.session_keys(AesCcm, device.key, request, nonce, False, wire.TAG_LENGTH)
     address, send, receive = int(document["address"]), int(document["send"]), int(document["receive"])
-    session = Session(
-        keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True, send_counter=send, floor=receive
-    )
-    out = DeviceSession(device, session, request, nonce, None, now, boot=int(document.get("boot", 0)))
+    session = Session(keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True, send_counter=send, floor=receive)
+    out = DeviceSession(device, session, request, nonce, None, now, boot=int(document["boot"]))
+    out.manifest_hash = bytes.fromhex(document["manifest_hash"])
     out.reserved_send, out.reserved_receive = send, receive
+    out.is_stored = True
     return out
 
 
@@ -104,12 +117,11 @@ class Device:
     channels: Channels = field(default_factory=lambda: Channels(None))
     current: DeviceSession | None = None
     provisional: list[DeviceSession] = field(default_factory=list)
-    last_seen_at: int | None = None  # time, ms
+    last_seen_at: int | None = None  # time, ms; None: not since the gateway started
     joined_at: int | None = None
-    asleep_until: int | None = None  # hub clock; 0: asleep for an unknown time
+    asleep_since: int | None = None  # hub clock, ms
+    sleep_ms: int = 0  # as announced; 0: for an unknown time
     open_requests: list[OpenRequest] = field(default_factory=list)
-    remembered_requests: deque[int] = field(default_factory=lambda: deque(maxlen=wire.REMEMBERED_REQUESTS))
-    answering: int = 0  # requests of the device that we are answering
     stashed: list[tuple[Place, bytes]] = field(default_factory=list)
     is_learning: bool = False  # its numbers are being read from the store
     asked_manifest_at: int | None = None
@@ -125,13 +137,27 @@ class Device:
     def count_drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
+    def knows_manifest(self, digest: bytes) -> bool:
+        """Whether the manifest of this hash is here; else names of channels are not known yet."""
+        return self.manifest is not None and self.manifest_hash == digest
+
+    @property
+    def next_wake(self) -> int | None:
+        """When a device that is asleep said it would wake (hub clock), if it did."""
+        if self.asleep_since is None or not self.sleep_ms:
+            return None
+        return self.asleep_since + self.sleep_ms
+
     def state(self, now: int) -> str:
-        """online, asleep or offline, from authenticated frames only."""
-        if self.current is None:
+        """online, asleep, overdue (it missed a wake) or offline, from authentic frames only."""
+        if self.current is None or self.last_seen_at is None:
             return "offline"
-        if self.asleep_until is not None and (not self.asleep_until or now <= self.asleep_until):
+        if self.asleep_since is None:
+            return "online" if now - self.current.session.opened_at <= ONLINE_MS else "offline"
+        late_ms = now - self.asleep_since - self.sleep_ms
+        if not self.sleep_ms or late_ms <= WAKE_GRACE_MS:
             return "asleep"
-        return "online" if now - self.current.session.opened_at <= ONLINE_MS else "offline"
+        return "overdue" if late_ms <= MISSED_WAKES * self.sleep_ms + WAKE_GRACE_MS else "offline"
 
     def document(self) -> dict[str, Any]:
         """What the registry keeps."""

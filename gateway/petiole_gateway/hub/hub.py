@@ -5,7 +5,6 @@ Everything runs in one event loop; nothing here waits but the few coroutines tha
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -13,21 +12,20 @@ from typing import Any
 
 from petiole import frame as frames
 from petiole import wire
-from petiole.items import Request
 
-from . import commands
+from .commands import CommandDesk
 from .conversation import Conversation
-from .device import RESERVE, RESERVE_AHEAD, Device, DeviceSession, OpenRequest
+from .device import Device, DeviceSession
+from .downlinks import Downlinks
 from .joins import JoinDesk
 from .policy import Policy
 from .ports import Busy, CommandError, Logger, Place, Records, Requester, Uplinks
+from .resumption import Resumption
 from .roster import Roster
 from .tap import Tap
+from .tasks import Tasks
+from .traffic import Traffic
 from .uplinks import Taken
-
-# PROTOCOL.md, section 6: enough for a site whose gateway was replaced, too little to be an amplifier.
-REJECTS_PER_S = 4
-MAX_TIMEOUT_S = 300.0
 
 
 def monotonic_ms() -> int:
@@ -39,7 +37,8 @@ def wall_ms() -> int:
 
 
 class Hub:
-    """`receive` is called by links with what came, `durable` by the store with what is on disk."""
+    """`receive` is called by links with what came, `durable` by the store with what is on disk. `clock` in ms that
+    never goes back, `wall` in ms since 1970."""
 
     def __init__(
         self,
@@ -54,28 +53,39 @@ class Hub:
         wall: Callable[[], int] = wall_ms,
         is_clock_doubtful: Callable[[], bool] = lambda: False,
     ) -> None:
-        self.dropped: dict[str, int] = {}
-        self.frames_total = {"up": 0, "down": 0}
-        self.tap = Tap(wall)
+        self.traffic = Traffic(clock, wall)
+        self.roster = Roster(registry, sessions, self._submit, logger)
         self._uplinks = uplinks
         self._logger = logger
         self._clock = clock
         self._wall = wall
-        self.roster = Roster(registry, sessions, self._submit, logger)
-        self._joins = JoinDesk(self.roster, uplinks, logger, clock, wall, is_clock_doubtful)
+        self._is_stopped = False
+        self._tasks = Tasks(logger)
+        self._downlinks = Downlinks(
+            self.roster, self.traffic, self._tasks, logger, clock, self._due, self._counters_used_up
+        )
+        self._joins = JoinDesk(
+            self.roster, uplinks, self.traffic, logger, clock, wall, is_clock_doubtful, self._downlinks.arm
+        )
+        self._resumption = Resumption(uplinks, self._tasks, logger, self.receive)
+        self._commands = CommandDesk(clock, self._downlinks.flush)
         self._conversation = Conversation(
             requester,
             policy or Policy(),
+            self._commands,
+            self._tasks,
             logger,
             clock,
             wall,
             is_clock_doubtful,
-            self._spawn,
-            self.flush,
+            self._downlinks.flush,
             self._changed,
         )
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._rejected_at: dict[str, list[int]] = {}
+
+    @property
+    def tap(self) -> Tap:
+        """Whoever looks on sees every frame."""
+        return self.traffic.tap
 
     def _submit(self, device: str, sequence: int, taken: Taken) -> None:
         self._uplinks.submit(device, sequence, taken.channel, taken.payload)
@@ -84,44 +94,40 @@ class Hub:
 
     async def start(self, with_sessions: bool = True) -> None:
         """Load devices and sessions. Without sessions every node joins anew: after a power cut stored counters
-        may be older than what was used."""
+        may be older than what was used. Busy if the store does not answer."""
         await self.roster.load(self._clock(), with_sessions)
+        for device in self.roster.devices.values():
+            if device.current is not None and not device.uplinks.is_open:
+                self._conversation.ask_manifest(device.current)
+
+    def fail_commands(self, text: str) -> None:
+        """End all open commands: their callers are told that the outcome is unknown."""
+        for device in self.roster.devices.values():
+            self._commands.fail(device, None, text)
 
     async def stop(self) -> None:
-        """Fail what is open and end all tasks. Frames that wait for their readings are not acknowledged any more."""
-        for device in self.roster.devices.values():
-            if device.timer is not None:
-                device.timer.cancel()
-                device.timer = None
-            self._fail_open(device, None, "the gateway stops")
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.get_running_loop().create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            self._logger.error("task_failed", error=repr(task.exception()))
+        """End everything. Frames are neither taken nor sent from here on; where sessions stand is stored, so that a
+        next run goes on exactly there."""
+        self._is_stopped = True
+        self._downlinks.stop()
+        self.fail_commands("the gateway stops")
+        await self._tasks.stop()
+        await self._downlinks.store_all()
 
     # Devices -----------------------------------------------------------------------------------------------
 
     async def add_device(self, name: str, key: bytes | None = None) -> Device:
-        """Register a device, with a fresh key unless one is given. CommandError 400 or 409."""
+        """Register a device, with a fresh key unless one is given. CommandError 400 or 409; Busy if the store does
+        not take it."""
         device = await self.roster.add(name, key or secrets.token_bytes(wire.KEY_LENGTH), self._wall())
         self._logger.info("device_added", device=name, id=device.id.hex())
         return device
 
     async def remove_device(self, name: str) -> None:
-        """Forget a device. CommandError 404."""
+        """Forget a device. CommandError 404; Busy if the store does not take it, then it is still registered."""
         device = self.device(name)
-        self._fail_open(device, None, "the device was removed")
-        if device.timer is not None:
-            device.timer.cancel()
+        self._commands.fail(device, None, "the device was removed")
+        self._downlinks.disarm(device)
         await self.roster.remove(device)
         self._logger.info("device_removed", device=name)
 
@@ -129,206 +135,147 @@ class Hub:
         """The device of this name. CommandError 404."""
         device = self.roster.devices.get(name)
         if device is None:
-            raise CommandError(404, f"no device {name}")
+            raise CommandError(wire.NOT_FOUND, f"no device {name}")
         return device
+
+    def state(self, device: Device) -> str:
+        """online, asleep, overdue or offline."""
+        return device.state(self._clock())
+
+    async def command(self, name: str, command: str, arguments: Any, timeout_s: float) -> Any:
+        """Have a device execute a command of its manifest; return the result. CommandError otherwise."""
+        return await self._commands.execute(self.device(name), command, arguments, timeout_s)
+
+    def _changed(self, device: Device) -> None:
+        self._tasks.spawn(self._store(device))
+
+    async def _store(self, device: Device) -> None:
+        try:
+            await self.roster.store(device)
+        except Busy as busy:
+            # The boot count comes again with the next join; a manifest that is not stored is asked for again.
+            self._logger.warning("device_not_stored", device=device.name, reason=busy.reason)
 
     # Frames in ---------------------------------------------------------------------------------------------
 
     def receive(self, place: Place, frame: bytes) -> None:
         """A frame has come. Whatever it is, this neither raises nor waits."""
-        self.frames_total["up"] += 1
+        if self._is_stopped:
+            return
+        self.traffic.frames_total["up"] += 1
         part = frames.split(frame)
         if isinstance(part, str):
-            self._drop(place, frame, part)
+            self.traffic.drop(place, frame, part)
         elif part.type == wire.JOIN_REQUEST:
-            self._spawn(self._join(place, part, frame))
-        elif part.type in (wire.DATA, wire.ACK):
-            self._receive_sealed(place, part, frame)
+            self._tasks.spawn(self._joins.receive(place, part, frame))
+        elif part.type == wire.DATA:
+            self._receive_data(place, part, frame)
+        elif part.type == wire.ACK:
+            self._receive_ack(place, part, frame)
         else:
-            self._drop(place, frame, "unexpected")
+            self.traffic.drop(place, frame, "unexpected")
 
-    async def _join(self, place: Place, part: frames.Split, frame: bytes) -> None:
-        reason = await self._joins.receive(place, part, frame)
-        self.tap.frame(place.link.name, True, frame, None, None, reason or None)
-        if reason:
-            self._count(reason)
-
-    def _receive_sealed(self, place: Place, part: frames.Split, frame: bytes) -> None:
-        now = self._clock()
+    def _receive_ack(self, place: Place, part: frames.Split, frame: bytes) -> None:
         is_known = False
         for entry in self.roster.candidates(part.address, place):
             is_known = True
-            device = entry.device
+            if entry.session.receive_ack(part, self._clock()):
+                self._opened(entry, place, part)
+                self.traffic.tap.frame(place.link.name, True, frame, entry.device, None, None)
+                self._downlinks.flush(entry)
+                return
+        self.traffic.drop(place, frame, "unexpected" if is_known else "unknown_session")
+
+    def _receive_data(self, place: Place, part: frames.Split, frame: bytes) -> None:
+        now = self._clock()
+        unlearnt: DeviceSession | None = None
+        for entry in self.roster.candidates(part.address, place):
+            device, session = entry.device, entry.session
             if not device.uplinks.is_known:
-                self._learn(device, place, frame)
-                return
-            session = entry.session
-            if part.type == wire.ACK:
-                if session.receive_ack(part, now):
-                    self._opened(entry, place, part, now)
-                    self.tap.frame(place.link.name, True, frame, device, None, None)
-                    self.flush(entry)
-                    return
+                unlearnt = unlearnt or entry  # its turn comes if the frame is nobody else's
                 continue
-            if entry.reserved_receive and session.replay.highest >= entry.reserved_receive:
-                # The next bound is not stored yet; the node sends again.
-                self._drop(place, frame, "unexpected")
-                self._reserve(entry)
+            if not self._downlinks.may_open(entry, part):
+                self.traffic.drop(place, frame, "not_ready", device)  # the node sends again
                 return
-            with self.tap.watching(place.link.name, True, frame, device, session):
+            with self.traffic.tap.watching(session) as seen:
                 incoming = session.receive_data(part, now, device.uplinks.taken)
             if incoming == "tag":
                 continue
             if isinstance(incoming, str):
                 if entry.place is None:
                     self.roster.move(entry, place)  # after a restart; COUNTER_FLOOR has to go somewhere
-                device.count_drop(incoming)
-                self._count(incoming)
-                self.flush(entry)
+                self.traffic.drop(place, frame, incoming, device, seen)
+                self._downlinks.flush(entry)
                 return
-            self._opened(entry, place, part, now)
+            self._opened(entry, place, part)
+            self.traffic.tap.frame(place.link.name, True, frame, device, seen, None)
             self._conversation.take(entry, incoming, now)
-            self.flush(entry)
+            self._downlinks.flush(entry)
             return
-        if part.type == wire.ACK and is_known:
-            self._drop(place, frame, "unexpected")
+        if unlearnt is not None:
+            self._downlinks.reserve(unlearnt)
+            if not self._resumption.hold(unlearnt.device, place, frame):
+                self.traffic.drop(place, frame, "not_ready")
             return
-        self._drop(place, frame, "unknown_session")
-        if part.type == wire.DATA and self._may_reject(place, now):
-            place.send(frames.reject(part, wire.REJECT_SESSION))
+        self.traffic.drop(place, frame, "unknown_session")
+        self.traffic.reject(place, part, wire.REJECT_SESSION)
 
-    def _opened(self, entry: DeviceSession, place: Place, part: frames.Split, now: int) -> None:
+    def _opened(self, entry: DeviceSession, place: Place, part: frames.Split) -> None:
         device = entry.device
-        if entry is not device.current:
-            self._promote(entry)
         self.roster.move(entry, place)
         entry.session.is_addressed = place.link.answers_addressed and part.address is not None
         device.last_seen_at = self._wall()
-        device.asleep_until = None
+        device.asleep_since = None
         device.frames_total += 1
+        if entry is not device.current:
+            self._promote(entry, place)
 
-    def _promote(self, entry: DeviceSession) -> None:
+    def _promote(self, entry: DeviceSession, place: Place) -> None:
         device = entry.device
         old = self.roster.promote(entry)
         if old is not None:
             device.uplinks.forget_session(old.session)
-            self._fail_open(device, old, "the device joined anew; the outcome is unknown")
+            self._commands.fail(device, old, "the device joined anew; the outcome is unknown")
         device.joined_at = self._wall()
         device.reset_reason = entry.reset_reason
         # The count on the wire is its lowest byte.
         device.boot_count += (entry.boot - device.boot_count) & 0xFF
-        device.remembered_requests.clear()
-        device.uplinks.is_open = device.manifest is not None and device.manifest_hash == entry.manifest_hash
+        device.uplinks.is_open = device.knows_manifest(entry.manifest_hash)
         if not device.uplinks.is_open:
             self._conversation.ask_manifest(entry)
         self._logger.info(
             "device_joined",
             device=device.name,
-            link=entry.place.link.name if entry.place else "",
+            link=place.link.name,
             boot=device.boot_count,
             reset_reason=entry.reset_reason,
         )
         self._changed(device)
 
-    def _changed(self, device: Device) -> None:
-        self._spawn(self._store(device))
-
-    async def _store(self, device: Device) -> None:
-        try:
-            await self.roster.store(device)
-        except Busy as busy:
-            # Boot count and manifest come again with the next join.
-            self._logger.warning("device_not_stored", device=device.name, reason=busy.reason)
-
-    def _learn(self, device: Device, place: Place, frame: bytes) -> None:
-        """After a restart: keep the device's frames until it is known what is stored of it."""
-        if len(device.stashed) < wire.WINDOW_UPLINK:
-            device.stashed.append((place, frame))
-        if not device.is_learning:
-            device.is_learning = True
-            self._spawn(self._read_sequence(device))
-
-    async def _read_sequence(self, device: Device) -> None:
-        try:
-            device.uplinks.learn(await self._uplinks.last_sequence(device.name))
-            if device.current is not None and not device.current.is_storing:
-                device.current.is_storing = True
-                await self._store_session(device.current)
-        except Busy as busy:
-            self._logger.warning("sequence_unknown", device=device.name, reason=busy.reason)
-        finally:
-            device.is_learning = False
-            stashed, device.stashed = device.stashed, []
-        if device.uplinks.is_known:
-            for place, frame in stashed:
-                self.receive(place, frame)
-
-    # Frames out --------------------------------------------------------------------------------------------
-
-    def flush(self, entry: DeviceSession) -> None:
-        """Send what the session has to say now, and come back when it has more."""
-        place = entry.place
-        device = entry.device
-        now = self._clock()
-        if place is not None and entry is device.current:
-            while not entry.reserved_send or entry.session.send_counter < entry.reserved_send:
-                with self.tap.watching(place.link.name, False, None, device, entry.session) as seen:
-                    frame = entry.session.next_frame(now)
-                    seen.frame = frame
-                if frame is None:
-                    break
-                self.frames_total["down"] += 1
-                place.send(frame)
-            self._reserve(entry)
-        self._arm(device, now)
-
-    def _reserve(self, entry: DeviceSession) -> None:
-        """Store counters ahead of their use, so that a restart neither repeats one nor takes one twice."""
-        session = entry.session
-        is_short = (
-            entry.reserved_send - session.send_counter < RESERVE_AHEAD
-            or entry.reserved_receive - session.replay.highest < RESERVE_AHEAD
-        )
-        if is_short and not entry.is_storing:
-            entry.is_storing = True
-            self._spawn(self._store_session(entry))
-
-    async def _store_session(self, entry: DeviceSession) -> None:
-        send = entry.session.send_counter + RESERVE
-        receive = entry.session.replay.highest + RESERVE
-        try:
-            await self.roster.store_session(entry, send, receive)
-            entry.reserved_send, entry.reserved_receive = send, receive
-        except Busy as busy:
-            self._logger.warning("session_not_stored", device=entry.device.name, reason=busy.reason)
-            await asyncio.sleep(busy.retry_after_s)
-        finally:
-            entry.is_storing = False
-        if entry is entry.device.current:
-            self.flush(entry)
-
-    def _arm(self, device: Device, now: int) -> None:
-        times = [entry.created_at + wire.PROVISIONAL_MS for entry in device.provisional]
-        if device.current is not None and device.current.place is not None:
-            deadline = device.current.session.deadline(now)
-            if deadline is not None:
-                times.append(deadline)
-        if device.timer is not None:
-            device.timer.cancel()
-            device.timer = None
-        if times:
-            delay_s = max(0, min(times) - now) / 1000
-            device.timer = asyncio.get_running_loop().call_later(delay_s, self._due, device)
+    # Time and the store ------------------------------------------------------------------------------------
 
     def _due(self, device: Device) -> None:
-        device.timer = None
+        """A timer of the device has run down."""
         self._joins.expire(device)
+        busy_until = device.uplinks.busy_until
+        if busy_until is not None and self._clock() >= busy_until:
+            device.uplinks.busy_until = None
+            self._tasks.spawn(self._submit_again(device))
         if device.current is not None:
-            self.flush(device.current)
+            self._downlinks.flush(device.current)
         else:
-            self._arm(device, self._clock())
+            self._downlinks.arm(device)
 
-    # What the store says -----------------------------------------------------------------------------------
+    async def _submit_again(self, device: Device) -> None:
+        """The store was busy; perhaps another gateway of the site has stored for the device meanwhile."""
+        retry_s = await self._resumption.learn(device)
+        now = self._clock()
+        if retry_s is not None:
+            device.uplinks.busy_until = now + max(1, int(1000 * retry_s))
+        device.uplinks.flush(now)
+        device.uplinks.acknowledge(now)
+        if device.current is not None:
+            self._downlinks.flush(device.current)
 
     def durable(self, entries: Sequence[tuple[str, int]]) -> None:
         """These (device, sequence) are on disk."""
@@ -340,74 +287,12 @@ class Hub:
                 continue
             device.uplinks.became_durable(sequence)
             if device.uplinks.acknowledge(now) and device.current is not None:
-                self.flush(device.current)
+                self._downlinks.flush(device.current)
 
-    # Commands ----------------------------------------------------------------------------------------------
-
-    async def command(self, name: str, command: str, arguments: Any, timeout_s: float) -> Any:
-        """Have a device execute a command of its manifest; return the result. CommandError otherwise."""
-        device = self.device(name)
-        entry = device.current
-        state = device.state(self._clock())
-        if entry is None:
-            raise CommandError(503, f"{name} has not joined")
-        if state == "asleep":
-            raise CommandError(503, f"{name} is asleep{self._next_wake(device)}")
-        if device.manifest is None:
-            raise CommandError(503, f"{name} has not said yet what it can do")
-        known = device.channels.command(command)
-        if known is None:
-            has = ", ".join(device.channels.command_names) or "none"
-            raise CommandError(404, f"{name} has no command {command}; it has {has}")
-        number, declared = known
-        checked = commands.check(command, arguments, declared)
-        if state == "offline":
-            raise CommandError(503, f"{name} is offline")
-        if len(device.open_requests) >= wire.MAX_OPEN_REQUESTS:
-            raise CommandError(429, f"{name} has {wire.MAX_OPEN_REQUESTS} commands open")
-        timeout_s = min(timeout_s, MAX_TIMEOUT_S)
-        item = Request(number, checked, int(timeout_s * 1000), self._clock())
-        open_request = OpenRequest(item, asyncio.get_running_loop().create_future(), entry.session)
-        if len(item.message(entry.session, self._clock())) > wire.MAX_MESSAGE:
-            raise CommandError(413, f"arguments of more than {wire.MAX_MESSAGE} bytes")
-        item.id = None  # it is given by the frame that carries the request first
-        device.open_requests.append(open_request)
-        entry.session.send(item)
-        self.flush(entry)
-        try:
-            return await asyncio.wait_for(open_request.answered, timeout_s)
-        except TimeoutError:
-            raise CommandError(408, f"{name} did not answer within {timeout_s:g} s") from None
-        finally:
-            item.is_done = True
-            if open_request in device.open_requests:
-                device.open_requests.remove(open_request)
-
-    def _next_wake(self, device: Device) -> str:
-        if not device.asleep_until:
-            return ""
-        return f", next wake in {max(0, device.asleep_until - self._clock()) // 1000} s"
-
-    def _fail_open(self, device: Device, ended: DeviceSession | None, text: str) -> None:
-        for entry in list(device.open_requests):
-            if ended is None or entry.session is ended.session:
-                device.open_requests.remove(entry)
-                if not entry.answered.done():
-                    entry.answered.set_exception(CommandError(503, f"{device.name}: {text}"))
-
-    # Counting ----------------------------------------------------------------------------------------------
-
-    def _drop(self, place: Place, frame: bytes, reason: str) -> None:
-        self._count(reason)
-        self.tap.frame(place.link.name, True, frame, None, None, reason)
-
-    def _count(self, reason: str) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + 1
-
-    def _may_reject(self, place: Place, now: int) -> bool:
-        recent = [at for at in self._rejected_at.get(place.link.name, ()) if now - at < 1000]
-        self._rejected_at[place.link.name] = recent
-        if len(recent) >= REJECTS_PER_S:
-            return False
-        recent.append(now)
-        return True
+    def _counters_used_up(self, entry: DeviceSession) -> None:
+        """PROTOCOL.md, section 4: the session ends; the node is told with its next frame, and joins anew."""
+        device = entry.device
+        self._commands.fail(device, entry, "the session's counters are used up")
+        device.uplinks.forget_session(entry.session)
+        self.roster.end(entry)
+        self._logger.warning("counters_used_up", device=device.name)

@@ -6,7 +6,6 @@ import secrets
 from collections import deque
 from typing import TYPE_CHECKING
 
-from petiole import frame as frames
 from petiole import join, wire
 from petiole.session import Session
 
@@ -14,6 +13,7 @@ from ..aead import AesCcm
 from .device import Device, DeviceSession
 from .ports import Busy, CommandError, Logger, Place, Uplinks
 from .roster import Roster
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,18 +28,23 @@ LINK_JOINS_MS = 1_000
 
 
 class JoinDesk:
-    """Answers join requests with accepts. `clock` in ms that never goes back, `wall` in ms since 1970."""
+    """Answers join requests with accepts. `clock` in ms that never goes back, `wall` in ms since 1970; `begun(device)`
+    is called when a provisional session has begun."""
 
     def __init__(
         self,
         roster: Roster,
         uplinks: Uplinks,
+        traffic: Traffic,
         logger: Logger,
         clock: Callable[[], int],
         wall: Callable[[], int],
         is_clock_doubtful: Callable[[], bool],
+        begun: Callable[[Device], None],
     ) -> None:
         self._roster = roster
+        self._traffic = traffic
+        self._begun = begun
         self._uplinks = uplinks
         self._logger = logger
         self._clock = clock
@@ -49,35 +54,38 @@ class JoinDesk:
         self._last_time = 0
         self._answering: set[bytes] = set()
 
-    async def receive(self, place: Place, part: Split, frame: bytes) -> str:
-        """Answer a JOIN_REQUEST. Returns a drop reason or ""."""
+    async def receive(self, place: Place, part: Split, frame: bytes) -> None:
+        """Answer a JOIN_REQUEST, or drop it."""
         now = self._clock()
         if part.header & 7 != wire.VERSION:
-            place.send(frames.reject(part, wire.REJECT_VERSION))
-            return "version"
+            self._traffic.reject(place, part, wire.REJECT_VERSION)
+            self._traffic.drop(place, frame, "version")
+            return
         recent = self._recent.setdefault(place.link.name, deque(maxlen=LINK_JOINS))
         if len(recent) == LINK_JOINS and now - recent[0] < LINK_JOINS_MS:
-            return "join_rate"
+            self._traffic.drop(place, frame, "join_rate")
+            return
         recent.append(now)
         device, request = self._open(frame)
         if device is None or request is None:
-            place.send(frames.reject(part, wire.REJECT_JOIN))
-            return "tag" if self._roster.with_id(frame[1:4]) else "unknown_device"
+            self._traffic.reject(place, part, wire.REJECT_JOIN)
+            self._traffic.drop(place, frame, "tag" if self._roster.with_id(frame[1:4]) else "unknown_device")
+            return
         known = next((s for s in device.provisional if s.request == frame), None)
+        if known is None and frame not in self._answering:
+            if len(device.joins) == device.joins.maxlen and now - device.joins[0] < DEVICE_JOINS_MS:
+                self._traffic.drop(place, frame, "join_rate", device)
+                return
+            device.joins.append(now)
+        self._traffic.tap.frame(place.link.name, True, frame, device, None, None)
         if known is not None:
-            place.send(known.accept)
-            return ""
-        if len(device.joins) == device.joins.maxlen and now - device.joins[0] < DEVICE_JOINS_MS:
-            device.count_drop("join_rate")
-            return "join_rate"
-        if frame in self._answering:
-            return ""  # the answer to the first copy is on its way
-        device.joins.append(now)
-        self._answering.add(frame)
-        try:
-            return await self._answer(place, part, device, request)
-        finally:
-            self._answering.discard(frame)
+            self._traffic.send(place, known.accept, device)
+        elif frame not in self._answering:  # else the answer to the first copy is on its way
+            self._answering.add(frame)
+            try:
+                await self._answer(place, part, device, request)
+            finally:
+                self._answering.discard(frame)
 
     def _open(self, frame: bytes) -> tuple[Device | None, join.JoinRequest | None]:
         for device in self._roster.with_id(frame[1:4]):
@@ -86,19 +94,19 @@ class JoinDesk:
                 return device, request
         return None, None
 
-    async def _answer(self, place: Place, part: Split, device: Device, request: join.JoinRequest) -> str:
+    async def _answer(self, place: Place, part: Split, device: Device, request: join.JoinRequest) -> None:
         try:
             device.uplinks.learn(await self._uplinks.last_sequence(device.name))
+            if self._roster.devices.get(device.name) is not device:
+                return  # removed meanwhile
             address = self._roster.free_address()
         except (Busy, CommandError) as error:
             self._logger.warning("join_postponed", device=device.name, reason=str(error))
-            place.send(frames.reject(part, wire.REJECT_LATER))
-            return ""
+            self._traffic.reject(place, part, wire.REJECT_LATER)
+            return
         sequence = device.uplinks.taken if request.wants_full_sequence else device.uplinks.durable
         nonce = self._next_time().to_bytes(6, "big") + secrets.token_bytes(1)
-        accept, keys = join.accept(
-            AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful()
-        )
+        accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful())
         now = self._clock()
         session = DeviceSession(
             device,
@@ -113,12 +121,13 @@ class JoinDesk:
             accept=accept,
         )
         self._roster.begin(session)
-        place.send(accept)
-        return ""
+        self._traffic.send(place, accept, device)
+        self._begun(device)
 
     def _next_time(self) -> int:
-        """Strictly increasing, whatever the clock does: it is part of what makes session keys unique."""
-        self._last_time = max(self._last_time + 1, self._wall())
+        """Strictly increasing, whatever the clock does, above what is stored from an earlier run too: it is part of
+        what makes session keys unique."""
+        self._last_time = max(self._last_time + 1, self._roster.last_accept_time + 1, self._wall())
         return self._last_time
 
     def expire(self, device: Device) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 from petiole import manifest as manifests
 
-
 # One encoder for all readings: `json.dumps` with settings makes a new one for each call.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -89,6 +88,23 @@ def encode(device: str, channels: Channels, number: int, at_ms: int, value: Any,
     return _encode(document).encode()
 
 
+def printable(text: str) -> str:
+    """Text of a node for the log of a person: no control characters, which a terminal would obey."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
 def check_manifest(manifest: Any) -> str:
-    """What is wrong with it, or ""."""
-    return manifests.check(manifest)
+    """What is wrong with a received manifest, or ""."""
+    if not isinstance(manifest, dict):
+        return "not a map"
+    for key in ("ch", "cmd", "p"):
+        if not isinstance(manifest.get(key, []), list):
+            return f"{key}: not an array"
+    problem = manifests.check(manifest)
+    if problem:
+        return problem
+    for command in manifest.get("cmd", ()):
+        for name, kind, *_ in command[2]:
+            if not manifests.is_token(name) or kind not in tuple(manifests.TYPES):
+                return f"command {command[1]}: argument {name!r}: name or type"
+    return ""

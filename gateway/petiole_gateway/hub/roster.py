@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from petiole import join, wire
+from petiole.errors import LocalError
 from petiole.manifest import is_token
 
 from .device import Device, DeviceSession, resumed
-from .ports import CommandError, Logger, Place, Records
+from .places import Places
+from .ports import Busy, CommandError, Logger, Place, Records
 from .readings import Channels
 from .uplinks import DeviceUplinks, Taken
 
@@ -18,8 +20,7 @@ if TYPE_CHECKING:
 
 # Below 128 an address takes one byte; larger sites use the two-byte ones.
 SHORT_ADDRESSES = 100
-# Sessions tried for a frame without an address: a current one, its provisional ones, and one device more on the cable.
-MAX_AT_PLACE = 6
+ACCEPT_TIME_BYTES = 6  # of the nonce of a join accept
 
 
 class Roster:
@@ -31,7 +32,8 @@ class Roster:
         self.devices: dict[str, Device] = {}
         self.by_address: dict[int, DeviceSession] = {}
         self._by_id: dict[bytes, list[Device]] = {}
-        self._at_place: dict[tuple[str, object], list[DeviceSession]] = {}
+        self._places = Places()
+        self.last_accept_time = 0  # ms since 1970, of the newest accept that is stored
         self._registry = registry
         self._sessions = sessions
         self._submit = submit
@@ -45,22 +47,27 @@ class Roster:
         for name, document in (await self._registry.items()).items():
             try:
                 self._insert(self._device(document))
-            except (KeyError, ValueError, TypeError) as error:
+            except (KeyError, ValueError, TypeError, LocalError) as error:
                 self._logger.error("device_unreadable", device=name, error=repr(error))
         for name, document in (await self._sessions.items()).items():
             device = self.devices.get(name)
-            if device is None or not with_sessions:
-                await self._sessions.delete(name)
-                continue
             try:
-                session = resumed(device, document, now)
+                time = int.from_bytes(bytes.fromhex(document["nonce"])[:ACCEPT_TIME_BYTES], "big")
+                self.last_accept_time = max(self.last_accept_time, time)
+                if device is not None and with_sessions:
+                    self._resume(resumed(device, document, now), str(document.get("link", "")))
+                    continue
             except (KeyError, ValueError, TypeError) as error:
                 self._logger.error("session_unreadable", device=name, error=repr(error))
-                continue
-            device.current = session
-            device.uplinks.is_open = device.manifest is not None
-            self.by_address[session.address] = session
-            self._at_place.setdefault((document.get("link", ""), None), []).append(session)
+            await self._sessions.delete(name)
+
+    def _resume(self, session: DeviceSession, link: str) -> None:
+        device = session.device
+        device.current = session
+        device.uplinks.is_open = device.knows_manifest(session.manifest_hash)
+        self.by_address[session.address] = session
+        # The one node of a cable is known by its place; where another node is, it says itself.
+        self._places.settle(session, (link, None))
 
     async def add(self, name: str, key: bytes, added_at: int) -> Device:
         """Register a device. CommandError 400 for a bad name, 409 for a taken one."""
@@ -80,14 +87,24 @@ class Roster:
         return device
 
     async def remove(self, device: Device) -> None:
-        """Forget a device: its key opens nothing from now on."""
-        await self._registry.delete(device.name)
-        await self._sessions.delete(device.name)
+        """Forget a device: from this call on its key opens nothing. Busy: it is still registered."""
         self._withdraw(device)
+        try:
+            await self._registry.delete(device.name)
+        except Busy:
+            if device.name not in self.devices:
+                self._insert(device)
+            raise
+        try:
+            await self._sessions.delete(device.name)
+        except Busy as busy:
+            # A session without its device is thrown away at the next start.
+            self._logger.warning("session_not_deleted", device=device.name, reason=busy.reason)
 
     async def store(self, device: Device) -> None:
-        """Write what the registry keeps of a device."""
-        await self._registry.put(device.name, device.document())
+        """Write what the registry keeps of a device, unless it was removed."""
+        if self.devices.get(device.name) is device:
+            await self._registry.put(device.name, device.document())
 
     def with_id(self, device_id: bytes) -> list[Device]:
         """Devices that a join request may come from."""
@@ -151,13 +168,13 @@ class Roster:
         return old
 
     def end(self, session: DeviceSession) -> None:
-        """The session opens nothing any more."""
+        """The session opens nothing any more, and nobody waits for answers in it."""
         device = session.device
         if self.by_address.get(session.address) is session:
             del self.by_address[session.address]
-        for sessions in self._at_place.values():
-            if session in sessions:
-                sessions.remove(session)
+        self._places.forget(session)
+        for task in session.answering:
+            task.cancel()
         if session in device.provisional:
             device.provisional.remove(session)
         if device.current is session:
@@ -166,32 +183,27 @@ class Roster:
     def move(self, session: DeviceSession, place: Place) -> None:
         """The node of this session was heard at a place, with a frame that opened."""
         if session.place != place:
-            for key, sessions in list(self._at_place.items()):
-                if session in sessions:
-                    sessions.remove(session)
-                    if not sessions:
-                        del self._at_place[key]
             session.place = place
             self._settle(session)
 
     def _settle(self, session: DeviceSession) -> None:
         if session.place is not None:
-            here = self._at_place.setdefault((session.place.link.name, session.place.peer), [])
-            here.append(session)
-            del here[:-MAX_AT_PLACE]
+            self._places.settle(session, (session.place.link.name, session.place.peer))
 
     def name_at(self, link: str) -> str | None:
         """The device that was last heard on a link with one node."""
-        here = self._at_place.get((link, None))
+        here = self._places.at((link, None))
         return here[-1].device.name if here else None
 
     def candidates(self, address: int | None, place: Place) -> Iterator[DeviceSession]:
         """Sessions whose frame this may be."""
         if address is None:
-            yield from list(self._at_place.get((place.link.name, place.peer), ()))
+            yield from self._places.at((place.link.name, place.peer))
         elif address in self.by_address:
             yield self.by_address[address]
 
     async def store_session(self, session: DeviceSession, send: int, receive: int) -> None:
-        """Write that the session may use counters below `send` and may have opened uplinks up to `receive`."""
-        await self._sessions.put(session.device.name, session.document(send, receive))
+        """Write that the session may use counters below `send` and may have taken uplinks up to `receive`, unless it
+        has ended."""
+        if session.device.current is session:
+            await self._sessions.put(session.device.name, session.document(send, receive))

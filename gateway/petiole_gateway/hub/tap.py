@@ -45,8 +45,7 @@ _KINDS = {
 class Seen:
     """What a session did while it was watched."""
 
-    def __init__(self, frame: bytes | None) -> None:
-        self.frame = frame
+    def __init__(self) -> None:
         self.counter: int | None = None
         self.plaintext: bytes | None = None
 
@@ -55,7 +54,7 @@ class Seen:
         self.plaintext = plaintext
 
 
-_NOBODY = Seen(None)
+_NOTHING = Seen()
 
 
 class Tap:
@@ -66,21 +65,17 @@ class Tap:
         self._wall = wall
 
     @contextmanager
-    def watching(
-        self, link: str, is_up: bool, frame: bytes | None, device: Device, session: Session
-    ) -> Iterator[Seen]:
-        """See what the session opens or seals inside the block. For a sent frame the caller sets `frame`."""
+    def watching(self, session: Session) -> Iterator[Seen]:
+        """See what the session opens or seals inside the block."""
         if self.publish is None:
-            yield _NOBODY
+            yield _NOTHING
             return
-        seen = Seen(frame)
+        seen = Seen()
         session.trace = seen
         try:
             yield seen
         finally:
             session.trace = None
-        if seen.frame is not None and (seen.plaintext is not None or not is_up):
-            self.frame(link, is_up, seen.frame, device, seen, None)
 
     def frame(
         self, link: str, is_up: bool, frame: bytes, device: Device | None, seen: Seen | None, dropped: str | None
@@ -137,10 +132,10 @@ def _describe(device: Device, record: Reading | Record) -> dict[str, Any]:
     elif kind == wire.FLOOR:
         out.update(sequence=value[0], dropped=value[1])
     elif kind == wire.REQUEST and isinstance(value, list) and len(value) >= 3:
-        target = device.channels.command_name(value[1]) if isinstance(value[1], int) else value[1]
-        out.update(id=value[0], target=target, arguments=readings.plain(value[2]))
+        target = device.channels.command_name(value[1]) if isinstance(value[1], int) else readings.plain(value[1])
+        out.update(id=readings.plain(value[0]), target=target, arguments=readings.plain(value[2]))
     elif kind == wire.REPLY and isinstance(value, list) and len(value) == 3:
-        out.update(id=value[0], status=value[1], value=readings.plain(value[2]))
+        out.update(zip(("id", "status", "value"), readings.plain(value), strict=True))
     elif kind in (wire.SLEEP, wire.BUSY, wire.AWAKE):
         out["seconds"] = value
     elif value is not None:

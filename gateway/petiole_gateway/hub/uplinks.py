@@ -42,6 +42,7 @@ class DeviceUplinks:
         self.taken = 0
         self.durable = 0
         self.dropped_by_node = 0
+        self.busy_until: int | None = None  # the store is not asked before; then by whoever owns this
         self._submit = submit
         self._floor = 0  # no number below it will come that is not here
         self._held: dict[int, Callable[[], Taken]] = {}  # ahead of a gap, or before the manifest came
@@ -50,6 +51,7 @@ class DeviceUplinks:
     def learn(self, sequence: int) -> None:
         """The store has everything up to `sequence`."""
         self.is_known = True
+        self.busy_until = None
         self.durable = max(self.durable, sequence)
         self.taken = max(self.taken, sequence)
         self._held = {number: held for number, held in self._held.items() if number > self.taken}
@@ -58,7 +60,7 @@ class DeviceUplinks:
         """A reading has come; `build` makes what is stored, when its turn comes. Returns a drop reason or ""."""
         if sequence <= self.taken or sequence in self._held:
             return ""
-        if sequence - self.taken > wire.MAX_SEQUENCES_AHEAD:
+        if sequence - max(self.taken, self._floor - 1) > wire.MAX_SEQUENCES_AHEAD:
             return "sequence_range"
         self._held[sequence] = build
         return ""
@@ -68,10 +70,11 @@ class DeviceUplinks:
         self.dropped_by_node = max(self.dropped_by_node, dropped)
         self._floor = max(self._floor, floor)
 
-    def flush(self) -> float | None:
-        """Submit all that is in order. Returns after how many seconds to try again if the store is busy."""
-        if not self.is_open:
-            return None
+    def flush(self, now: int) -> None:
+        """Submit all that is in order. What the store does not take now is kept; `busy_until` says how long."""
+        if not self.is_open or (self.busy_until is not None and now < self.busy_until):
+            return
+        self.busy_until = None
         while True:
             following = self.taken + 1
             build = self._held.get(following)
@@ -79,15 +82,14 @@ class DeviceUplinks:
                 try:
                     self._submit(following, build())
                 except Busy as busy:
-                    # Not acknowledged, so the node sends it again.
-                    self._held.clear()
-                    return busy.retry_after_s
+                    self.busy_until = now + max(1, int(1000 * busy.retry_after_s))
+                    return
                 del self._held[following]
                 self.taken = following
             elif following < self._floor:
                 self.taken = min((n for n in self._held if n < self._floor), default=self._floor) - 1
             else:
-                return None
+                return
 
     def wait(self, session: Session, incoming: Incoming, sequence: int) -> None:
         """The frame is to be acknowledged when `sequence` is durable. Of too many, the oldest are forgotten: the node

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import termios
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol
 
 import serial
@@ -69,8 +71,9 @@ def open_port(port: str, baud: int) -> serial.Serial:
         if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
             raise PortError(port, "is in use", "another program has it open, a terminal perhaps", True) from error
         raise PortError(port, str(error), "check cable and path") from error
-    except OSError as error:
-        raise PortError(port, error.strerror or str(error), "check cable and path") from error
+    except (OSError, termios.error, ValueError) as error:
+        # pyserial lets through what a board that is unplugged in this moment answers, and what no driver can set.
+        raise PortError(port, str(error), "check cable, path and baud rate") from error
 
 
 class SerialLink:
@@ -98,9 +101,7 @@ class SerialLink:
         self._receive = receive
         self._log = log
         self._logger = logger
-        self._framer: Framer = (
-            LineFramer(wire.MAX_FRAME) if framing == "console" else CobsFramer(wire.MAX_FRAME)
-        )
+        self._framer: Framer = LineFramer(wire.MAX_FRAME) if framing == "console" else CobsFramer(wire.MAX_FRAME)
         self._place = Place(self, None)
         self._serial: serial.Serial | None = None
         self._unsent = bytearray()
@@ -154,7 +155,8 @@ class SerialLink:
         loop.remove_reader(port.fileno())
         loop.remove_writer(port.fileno())
         self._is_writing = False
-        port.close()
+        with suppress(OSError):  # of a board that is gone; the descriptor is free all the same
+            port.close()
 
     def _fail(self, reason: str) -> None:
         self.problem = reason

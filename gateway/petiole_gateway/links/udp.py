@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,13 @@ from ..hub.ports import Logger, Place
 
 # A site of 1000 nodes that all speak at once: 1000 frames of 250 bytes with the kernel's overhead of about 750 each.
 RECEIVE_BUFFER = 1 << 20
+# A socket that takes nothing is a network that is down; what waits longer than this many frames is lost anyway.
+MAX_UNSENT = 64 * 1024
+_HINTS = {
+    errno.EADDRINUSE: "is another gateway running? set [udp] listen to another port",
+    errno.EADDRNOTAVAIL: "this machine does not have that address; 0.0.0.0 stands for all it has",
+    errno.EACCES: "ports below 1024 are for root",
+}
 
 
 class UdpError(Exception):
@@ -34,6 +42,7 @@ class UdpLink(asyncio.DatagramProtocol):
         self._logger = logger
         self._transport: asyncio.DatagramTransport | None = None
         self.errors_total = 0
+        self.unsent_dropped_total = 0
 
     async def open(self, host: str, port: int) -> None:
         """Bind. UdpError."""
@@ -50,7 +59,7 @@ class UdpLink(asyncio.DatagramProtocol):
             self._logger.info("udp_opened", link=self.name, port=self.port)
         except OSError as error:
             sock.close()
-            hint = "is another gateway running? set [udp] listen to another port"
+            hint = _HINTS.get(error.errno or 0, "check [udp] listen")
             raise UdpError(address, error.strerror or str(error), hint) from error
 
     @property
@@ -61,6 +70,7 @@ class UdpLink(asyncio.DatagramProtocol):
         return int(self._transport.get_extra_info("sockname")[1])
 
     def close(self) -> None:
+        """Stop; what was sent still leaves."""
         if self._transport is not None:
             self._transport.close()
             self._transport = None
@@ -73,5 +83,10 @@ class UdpLink(asyncio.DatagramProtocol):
         self.errors_total += 1
 
     def send(self, frame: bytes, peer: object) -> None:
-        if self._transport is not None:
+        """Send, or drop while the network takes nothing."""
+        if self._transport is None:
+            return
+        if self._transport.get_write_buffer_size() > MAX_UNSENT:  # type: ignore[attr-defined]  # typeshed lacks it
+            self.unsent_dropped_total += 1
+        else:
             self._transport.sendto(frame, peer)  # type: ignore[arg-type]  # it came from this socket

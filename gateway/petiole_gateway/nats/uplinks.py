@@ -10,7 +10,6 @@ from .subjects import uplink_subject
 from .uplink_lane import Uplink
 from .uplink_store import UplinkStore
 
-
 # Long enough to ask the leaf what it has.
 RELEARN_S = 0.1
 
