@@ -171,7 +171,10 @@ async def test_a_gateway_that_is_killed_takes_its_leaf_along(tmp_path: Path) -> 
     process, pid = owner(tmp_path / "leaf", "bound")
     process.kill()
     process.wait()
-    await until(lambda: process_start(pid) is None, "the leaf has ended")
+    try:
+        await until(lambda: process_start(pid) is None, "the leaf has ended")
+    finally:
+        await end_stale_server(tmp_path / "leaf")
 
 
 async def test_a_leaf_left_behind_is_ended_before_a_new_one_starts(tmp_path: Path) -> None:
@@ -183,9 +186,13 @@ async def test_a_leaf_left_behind_is_ended_before_a_new_one_starts(tmp_path: Pat
     assert stale_server(data_dir) == pid
     leaf = LeafServer(SITE, data_dir)
     await leaf.start()
-    assert process_start(pid) is None
-    assert leaf.pid != pid
-    await leaf.stop()
+    try:
+        assert process_start(pid) is None
+        assert leaf.pid != pid
+    finally:
+        await leaf.stop()
+        if process_start(pid) is not None:
+            os.kill(pid, signal.SIGKILL)
 
 
 def test_a_stranger_with_a_reused_pid_is_left_alone(tmp_path: Path) -> None:
