@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import hashlib
+import inspect
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
+from unittest.mock import patch
 
+from petiole import frame as frames
 from petiole import join, manifest, states
 from petiole.endpoint import NodeEndpoint
 from petiole.outbox import Outbox
 from petiole_gateway.aead import AesCcm
-from petiole_gateway.hub.hub import Hub, monotonic_ms
+from petiole_gateway.hub.hub import Hub
 from petiole_gateway.hub.policy import Policy
 from petiole_gateway.hub.ports import Busy, CommandError, Place
+
+from .virtual_time import now_ms, run
+
+WALL = 1_800_000_000_000
 
 MANIFEST = manifest.encode(
     "1.2.3",
@@ -21,6 +30,11 @@ MANIFEST = manifest.encode(
     [[0, "led", [["on", "b", True]]], [1, "slow", []]],
     [0, 0],
 )
+
+
+def key_of(name: str) -> bytes:
+    """A device's key, the same in every run."""
+    return hashlib.sha256(name.encode()).digest()[:16]
 
 
 class NullLogger:
@@ -49,11 +63,13 @@ class NullLogger:
 
 
 class MemoryRecords:
-    """Documents by name. `is_busy`: refuses."""
+    """Documents by name. `is_busy`: refuses. `is_unsure`: writes, and says that it did not."""
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
         self.is_busy = False
+        self.is_unsure = False
+        self.puts = 0
 
     async def items(self) -> dict[str, dict[str, Any]]:
         return dict(self.documents)
@@ -62,9 +78,15 @@ class MemoryRecords:
         await asyncio.sleep(0)
         if self.is_busy:
             raise Busy("no disk", 0.05)
+        self.puts += 1
         self.documents[key] = document
+        if self.is_unsure:
+            raise Busy("no answer", 0.05)
 
     async def delete(self, key: str) -> None:
+        await asyncio.sleep(0)
+        if self.is_busy:
+            raise Busy("no disk", 0.05)
         self.documents.pop(key, None)
 
 
@@ -77,27 +99,37 @@ class MemoryUplinks:
         self.submitted: dict[str, int] = {}
         self.is_busy = False
         self.is_held = False  # nothing becomes durable
+        self._pending: list[tuple[str, int, str, bytes]] = []
         self.lookups = 0
+        self.lookup_busy = False
+        self.lookup_s = 0.005
         self.durable: Callable[[list[tuple[str, int]]], None] = lambda entries: None
 
     async def last_sequence(self, device: str) -> int:
         self.lookups += 1
-        await asyncio.sleep(0.005)
+        await asyncio.sleep(self.lookup_s)
+        if self.lookup_busy:
+            raise Busy("no leaf", 1.0)
         return max((n for d, n, _, _ in self.stored if d == device), default=0)
 
     def submit(self, device: str, sequence: int, channel: str, payload: bytes) -> None:
         if self.is_busy:
             raise Busy("full", 1.0)
+        if sequence <= max((n for d, n, _, _ in self.stored if d == device), default=0):
+            raise Busy("stored already", 0.1)  # as by another gateway
         assert sequence > self.submitted.get(device, 0), "submitted twice or out of order"
         self.submitted[device] = sequence
-        asyncio.get_running_loop().call_later(self.commit_s, self._store, (device, sequence, channel, payload))
+        self._pending.append((device, sequence, channel, payload))
+        if len(self._pending) == 1:
+            asyncio.get_running_loop().call_later(self.commit_s, self._commit)
 
-    def _store(self, entry: tuple[str, int, str, bytes]) -> None:
+    def _commit(self) -> None:
         if self.is_held:
-            asyncio.get_running_loop().call_later(0.01, self._store, entry)
+            asyncio.get_running_loop().call_later(self.commit_s, self._commit)
             return
-        self.stored.append(entry)
-        self.durable([entry[:2]])
+        pending, self._pending = self._pending, []
+        self.stored += pending
+        self.durable([entry[:2] for entry in pending])
 
     def numbers(self, device: str) -> list[int]:
         return [n for d, n, _, _ in self.stored if d == device]
@@ -114,6 +146,13 @@ class MemoryRequester:
         self.asked.append((subject, arguments))
         if subject == "nobody.here":
             raise CommandError(404, "nobody answers")
+        if subject == "slow.one":
+            await asyncio.sleep(timeout_s)
+            raise CommandError(408, "no answer")
+        if subject == "big.one":
+            return "x" * 5000
+        if subject == "odd.one":
+            return 1 << 70
         return {"echo": arguments}
 
     def publish_live(self, device: str, channel: str, payload: bytes) -> None:
@@ -176,7 +215,7 @@ class MemoryNode:
         self._timer: asyncio.TimerHandle | None = None
         self._is_on = True
         link.nodes[peer] = self
-        self.endpoint.link_up(monotonic_ms(), addressed)
+        self.endpoint.link_up(now_ms(), addressed)
         self.pump()
 
     def off(self) -> None:
@@ -191,13 +230,13 @@ class MemoryNode:
         self.link.nodes.pop(self.peer, None)
         self.link, self.peer = link, peer
         link.nodes[peer] = self
-        self.endpoint.link_up(monotonic_ms(), addressed)
+        self.endpoint.link_up(now_ms(), addressed)
         self.pump()
 
     def receive(self, frame: bytes) -> None:
         if not self._is_on:
             return
-        for event in self.endpoint.receive(frame, monotonic_ms()):
+        for event in self.endpoint.receive(frame, now_ms()):
             self.events.append(event)
             if event[0] == "command":
                 _, id, number, arguments = event
@@ -208,13 +247,13 @@ class MemoryNode:
 
     def publish(self, *values: Any, channel: int = 0) -> None:
         for value in values:
-            self.endpoint.publish(channel, value, monotonic_ms())
+            self.endpoint.publish(channel, value, now_ms())
         self.pump()
 
     def pump(self) -> None:
         if not self._is_on:
             return
-        now = monotonic_ms()
+        now = now_ms()
         self.events += self.endpoint.expire(now)
         while (frame := self.endpoint.next_frame(now)) is not None:
             self.link.received.append(frame)
@@ -250,6 +289,7 @@ class Site:
         self.logger = NullLogger()
         self.options = options
         self.nodes: list[MemoryNode] = []
+        self.clock_error_ms = 0
         self.hub: Hub
 
     async def start(self, with_sessions: bool = True) -> None:
@@ -260,6 +300,8 @@ class Site:
             sessions=self.sessions,
             logger=self.logger,
             policy=Policy(),
+            clock=now_ms,
+            wall=lambda: WALL + now_ms() + self.clock_error_ms,
             **self.options,
         )
         self.uplinks.durable = self.hub.durable
@@ -272,6 +314,14 @@ class Site:
         self.uplinks.submitted.clear()  # as the store reads it from the stream
         await self.start(with_sessions)
 
+    async def crash(self, with_sessions: bool = True) -> None:
+        """The same without a word: what is stored is what was stored on the way."""
+        documents = dict(self.sessions.documents)
+        await self.hub.stop()
+        self.sessions.documents = documents
+        self.uplinks.submitted.clear()
+        await self.start(with_sessions)
+
     async def stop(self) -> None:
         for node in self.nodes:
             node.off()
@@ -279,15 +329,57 @@ class Site:
 
     async def node(self, name: str, link: MemoryLink, **options: Any) -> MemoryNode:
         """A registered device that has joined."""
-        device = self.hub.roster.devices.get(name) or await self.hub.add_device(name)
+        device = self.hub.roster.devices.get(name) or await self.hub.add_device(name, key_of(name))
         node = MemoryNode(self.hub, link, device.key, **options)
         self.nodes.append(node)
         await until(lambda: node.is_online and device.current is not None and device.uplinks.is_open)
         return node
 
 
+class NonceWatch:
+    """Sees every DATA frame that is sealed, at either end: no key and counter may ever meet two plaintexts."""
+
+    def __init__(self) -> None:
+        self._seal = frames.seal_data
+        self._sealed: dict[tuple[bytes, bytes, int], bytes] = {}
+
+    def __call__(self, keys: frames.Keys, counter: int, plaintext: bytes, address: int | None, long: bool) -> bytes:
+        nonce = (keys.common_iv, keys.own_id, counter)
+        assert nonce not in self._sealed, f"counter {counter} is used twice"
+        self._sealed[nonce] = plaintext
+        return self._seal(keys, counter, plaintext, address, long)
+
+
+def with_site(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Give a test a started site, in virtual time. A nonce that is used twice fails the test, and so does what the
+    hub raises in a task or a timer."""
+
+    @functools.wraps(test)
+    def wrapped(**arguments: Any) -> None:
+        async def main() -> None:
+            raised: list[dict[str, Any]] = []
+            asyncio.get_running_loop().set_exception_handler(lambda loop, context: raised.append(context))
+            site = Site()
+            await site.start()
+            try:
+                await test(site, **arguments)
+            finally:
+                await site.stop()
+            assert not raised, raised
+            assert not site.logger.events("task_failed")
+
+        with patch.object(frames, "seal_data", NonceWatch()):
+            run(main())
+
+    parameters = list(inspect.signature(test).parameters.values())
+    wrapped.__signature__ = inspect.Signature(parameters[1:])  # type: ignore[attr-defined]
+    return wrapped
+
+
 async def until(condition: Callable[[], object], timeout_s: float = 20.0) -> None:
-    """Wait for a condition, looked at after every turn of the loop or so."""
+    """Wait for a condition, looked at every 2 ms of virtual time."""
     async with asyncio.timeout(timeout_s):
-        while not condition():
+        while True:
+            if condition():
+                return
             await asyncio.sleep(0.002)
