@@ -34,28 +34,43 @@ def check(manifest: object) -> str:
     """What is wrong with a received manifest, or ""."""
     if not isinstance(manifest, dict) or not isinstance(manifest.get("fw"), str):
         return "not a map with fw"
+    for key in ("ch", "cmd", "p"):
+        if not isinstance(manifest.get(key, []), list):
+            return key + ": not an array"
     numbers = []
-    for entry in manifest.get("ch", ()) or ():
-        if not isinstance(entry, list) or len(entry) < 5 or not isinstance(entry[0], int):
+    for entry in manifest.get("ch", []):
+        if not isinstance(entry, list) or len(entry) < 5 or not _is_number(entry[0]):
             return "channel: not [number, name, unit, type, period]"
         if not isinstance(entry[1], str) or not is_token(entry[1]):
             return "channel " + str(entry[0]) + ": name"
         if not isinstance(entry[2], str) or len(entry[2].encode()) > wire.MAX_UNIT:
             return "channel " + str(entry[0]) + ": unit"
-        if not isinstance(entry[3], str) or entry[3] not in TYPES:
+        if not _is_type(entry[3]):
             return "channel " + str(entry[0]) + ": type"
         numbers.append(entry[0])
     if len(numbers) > wire.MAX_CHANNELS or len(set(numbers)) != len(numbers):
         return "channels: more than 64, or a number twice"
-    commands = manifest.get("cmd", ()) or ()
-    if len(commands) > wire.MAX_COMMANDS:
-        return "commands: more than 64"
-    for entry in commands:
-        if not isinstance(entry, list) or len(entry) < 3 or not isinstance(entry[0], int):
+    numbers = []
+    for entry in manifest.get("cmd", []):
+        if not isinstance(entry, list) or len(entry) < 3 or not _is_number(entry[0]):
             return "command: not [number, name, arguments]"
         if not isinstance(entry[1], str) or not is_token(entry[1]) or not isinstance(entry[2], list):
             return "command " + str(entry[0]) + ": name or arguments"
         for argument in entry[2]:
             if not isinstance(argument, list) or len(argument) < 3 or not isinstance(argument[0], str):
                 return "command " + str(entry[0]) + ": not [name, type, required]"
+            if not is_token(argument[0]) or not _is_type(argument[1]):
+                return "command " + str(entry[0]) + ": name or type of an argument"
+        numbers.append(entry[0])
+    if len(numbers) > wire.MAX_COMMANDS or len(set(numbers)) != len(numbers):
+        return "commands: more than 64, or a number twice"
     return ""
+
+
+def _is_number(value: object) -> bool:
+    """0 to 255: a reading has a byte for its channel."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 255
+
+
+def _is_type(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 1 and value in TYPES
