@@ -23,13 +23,16 @@ class CborError(ValueError):
 
 
 def encode(value: object) -> bytes:
-    """Return the deterministic encoding. TypeError: no CBOR value here. ValueError: too large or too deep."""
+    """Return the deterministic encoding. TypeError: no CBOR value here. ValueError: too large, too deep, too many."""
     out = bytearray()
-    _encode(out, value, MAX_DEPTH)
+    _encode(out, value, MAX_DEPTH, [MAX_ITEMS])
     return bytes(out)
 
 
-def _encode(out: bytearray, value: object, depth: int) -> None:
+def _encode(out: bytearray, value: object, depth: int, budget: list[int]) -> None:
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise ValueError("cbor: too many items")
     if value is None:
         out.append(0xF6)
     elif value is True:
@@ -61,13 +64,14 @@ def _encode(out: bytearray, value: object, depth: int) -> None:
             if isinstance(key, bool) or not isinstance(key, (int, str)):
                 raise TypeError("cbor key: " + type(key).__name__)
             entries.append((encode(key), key))
+        budget[0] -= len(entries)
         for head, key in sorted(entries, key=_first):
             out.extend(head)
-            _encode(out, value[key], depth - 1)
+            _encode(out, value[key], depth - 1, budget)
     else:
         _encode_head(out, 0x80, len(value))
         for item in value:
-            _encode(out, item, depth - 1)
+            _encode(out, item, depth - 1, budget)
 
 
 def _first(entry: "tuple[bytes, int | str]") -> bytes:

@@ -104,8 +104,20 @@ def test_a_hundred_thousand_nested_arrays_cost_no_stack():
 def test_the_number_of_items_is_bounded():
     data = encode([None] * (MAX_ITEMS - 1))
     assert len(decode(data)[0]) == MAX_ITEMS - 1
-    assert raises(CborError, decode, encode([None] * MAX_ITEMS)).reason == "items"
-    assert raises(CborError, decode, encode([[None] * 200] * (MAX_ITEMS // 200 + 1))).reason == "items"
+    assert raises(CborError, decode, b"\x99\x04\x00" + b"\xf6" * MAX_ITEMS).reason == "items"
+    nested = encode([None] * 200) * (MAX_ITEMS // 200 + 1)
+    assert raises(CborError, decode, b"\x86" + nested).reason == "items"
+
+
+def test_nothing_is_written_that_is_not_read():
+    """A list of small numbers fits a message long before the reader's bound on items."""
+    for value in ([0] * MAX_ITEMS, [[0] * 200] * 6, {n: [0] * 60 for n in range(20)}):
+        raises(ValueError, encode, value)
+    full = {n: [0] * 100 for n in range(10)}
+    full["rest"] = [0] * (MAX_ITEMS - 1 - 20 - 1000 - 2)
+    assert decode(encode(full))[0] == full
+    full["rest"].append(0)
+    raises(ValueError, encode, full)
 
 
 def test_an_announced_length_allocates_nothing_before_it_is_checked():
