@@ -300,9 +300,7 @@ class Site:
             sessions=self.sessions,
             logger=self.logger,
             policy=Policy(),
-            clock=now_ms,
-            wall=lambda: WALL + now_ms() + self.clock_error_ms,
-            **self.options,
+            **({"clock": now_ms, "wall": lambda: WALL + now_ms() + self.clock_error_ms} | self.options),
         )
         self.uplinks.durable = self.hub.durable
         await self.hub.start(with_sessions)

@@ -222,7 +222,8 @@ async def test_a_frame_beyond_the_stored_bound_is_taken_after_the_next_one_is_st
     assert device.current.session.replay.highest <= device.current.reserved_receive
     beyond = link.received[-1]
     site.sessions.is_busy = False
-    await until(lambda: request.is_done, 30)
+    await until(lambda: node.count("reply"), 30)
+    assert request.is_done
     await site.crash()
     site.hub.receive(Place(link, None), beyond)
     await asyncio.sleep(1)

@@ -180,6 +180,10 @@ class SerialLink:
         if not data:
             self._fail("the other end is gone")
             return
+        self.take(data)
+
+    def take(self, data: bytes) -> None:
+        """Bytes have come from the port: pass on their frames and lines."""
         for frame in self._framer.feed(data):
             self._receive(self._place, frame)
         if isinstance(self._framer, LineFramer):

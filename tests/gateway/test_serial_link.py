@@ -1,0 +1,275 @@
+"""Serial links over pseudo-terminals: what a cable, a board and another program can do to them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tty
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import serial
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from petiole.framer import CobsFramer, LineFramer
+from petiole_gateway.hub.ports import Place
+from petiole_gateway.links import serial as links
+from petiole_gateway.links.serial import MAX_UNSENT, PortError, SerialLink, open_port
+
+from .memory import NullLogger
+from .real_time import until
+
+FRAMES = [bytes([0x20, n]) + bytes(range(n, n + 20)) for n in range(40)]
+
+
+class Board:
+    """The other end of a cable: a pseudo-terminal behind a path that stays the same."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.fd = -1
+        self._theirs = -1
+
+    def plug(self) -> None:
+        self.fd, self._theirs = os.openpty()
+        tty.setraw(self.fd)
+        tty.setraw(self._theirs)
+        os.set_blocking(self.fd, False)
+        self.path.symlink_to(os.ttyname(self._theirs))
+
+    def unplug(self) -> None:
+        self.path.unlink(missing_ok=True)
+        for fd in (self.fd, self._theirs):
+            if fd >= 0:
+                os.close(fd)
+        self.fd = self._theirs = -1
+
+    def write(self, data: bytes) -> None:
+        os.write(self.fd, data)
+
+    def read(self) -> bytes:
+        try:
+            return os.read(self.fd, 65536)
+        except BlockingIOError:
+            return b""
+
+
+class Rig:
+    """A link on a board, and what came of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.board = Board(folder / "tty")
+        self.logger = NullLogger()
+        self.frames: list[bytes] = []
+        self.lines: list[str] = []
+        self.link: SerialLink
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, framing: str = "cobs") -> SerialLink:
+        self.link = SerialLink(
+            str(self.board.path),
+            baud=115200,
+            framing=framing,
+            receive=self._receive,
+            log=lambda link, line: self.lines.append(line),
+            logger=self.logger,
+        )
+        self._task = asyncio.get_running_loop().create_task(self.link.run())
+        return self.link
+
+    def _receive(self, place: Place, frame: bytes) -> None:
+        assert place == Place(self.link, None)
+        self.frames.append(frame)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self.board.unplug()
+
+
+@pytest.fixture
+async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    monkeypatch.setattr(links, "RETRY_S", 0.02)
+    monkeypatch.setattr(links, "RETRY_MAX_S", 0.05)
+    rig = Rig(tmp_path)
+    yield rig
+    await rig.stop()
+
+
+async def test_frames_pass_both_ways(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    framer = CobsFramer(250)
+    for frame in FRAMES[:10]:
+        rig.board.write(framer.wrap(frame))
+        link.send(frame, None)
+    await until(lambda: rig.frames == FRAMES[:10])
+    got: list[bytes] = []
+    await until(lambda: got.extend(framer.feed(rig.board.read())) or got == FRAMES[:10])
+
+
+async def test_half_frames_and_noise_cost_no_more_than_themselves(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    framer = CobsFramer(250)
+    data = b"\xff\xfe noise \x00" + framer.wrap(FRAMES[0]) + framer.wrap(FRAMES[1])[:9]
+    for byte in data:
+        rig.board.write(bytes([byte]))
+        await asyncio.sleep(0)
+    rig.board.write(b"\x00" + framer.wrap(FRAMES[2]))
+    await until(lambda: rig.frames == [FRAMES[0], FRAMES[2]])
+    assert link.dropped["cobs"] == 2
+
+
+async def test_a_port_that_is_plugged_in_later_is_opened(rig: Rig) -> None:
+    link = rig.start()
+    await until(lambda: rig.logger.events("port_unavailable"))
+    assert "does not exist" in link.problem
+    link.send(FRAMES[0], None)  # goes nowhere, and raises nothing
+    rig.board.plug()
+    await until(lambda: link.is_open)
+    assert link.problem == ""
+    assert len(rig.logger.events("port_unavailable")) == 1, "a problem is said once"
+
+
+async def test_a_port_that_is_unplugged_comes_back_without_old_bytes(rig: Rig) -> None:
+    framer = CobsFramer(250)
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    rig.board.write(framer.wrap(FRAMES[0]) + framer.wrap(FRAMES[1])[:7])
+    await until(lambda: rig.frames == [FRAMES[0]])
+    for round_ in range(3):
+        rig.board.unplug()
+        await until(lambda: not link.is_open)
+        link.send(FRAMES[5], None)
+        rig.board.plug()
+        await until(lambda count=round_ + 2: link.is_open and link.opened_total == count)
+        rig.board.write(framer.wrap(FRAMES[2]))
+        link.send(FRAMES[3], None)
+        await until(lambda count=round_ + 2: len(rig.frames) == count)
+        got: list[bytes] = []
+        await until(lambda got=got: got.extend(framer.feed(rig.board.read())) or got)
+        assert got == [FRAMES[3]]
+    assert rig.frames == [FRAMES[0]] + [FRAMES[2]] * 3
+
+
+async def test_a_port_in_use_is_named_and_taken_when_it_is_free(rig: Rig) -> None:
+    rig.board.plug()
+    other = serial.Serial(str(rig.board.path), 115200, exclusive=True)
+    link = rig.start()
+    await until(lambda: rig.logger.events("port_unavailable"))
+    said = rig.logger.events("port_unavailable")[0]
+    assert said["reason"] == "is in use"
+    assert "another program" in said["hint"]
+    other.close()
+    await until(lambda: link.is_open)
+    with pytest.raises(serial.SerialException):
+        serial.Serial(str(rig.board.path), 115200, exclusive=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason", "hint"),
+    [
+        (lambda path: None, "does not exist", "plug the board in"),
+        (lambda path: path.mkdir(), "Is a directory", "path"),
+        (lambda path: path.touch(), "configure", "path"),
+    ],
+)
+def test_what_is_no_port_is_named(tmp_path: Path, make: Callable[[Path], None], reason: str, hint: str) -> None:
+    path = tmp_path / "port"
+    make(path)
+    with pytest.raises(PortError, match=reason) as raised:
+        open_port(str(path), 115200)
+    assert hint in raised.value.hint
+    assert raised.value.port == str(path)
+
+
+def test_a_usb_number_that_is_absent_lists_those_present() -> None:
+    with pytest.raises(PortError, match="no such USB device") as raised:
+        open_port("usb:NONE-OF-THESE", 115200)
+    assert "present" in raised.value.hint
+
+
+def test_a_port_without_permission_names_the_group(tmp_path: Path) -> None:
+    board = Board(tmp_path / "tty")
+    board.plug()
+    tmp_path.chmod(0o755)
+    os.fchmod(board._theirs, 0o600)
+    was = os.geteuid()
+    if was != 0:
+        pytest.skip("only root can make a port that it may not open")
+    try:
+        path = os.ttyname(board._theirs)
+        os.seteuid(65534)
+        with pytest.raises(PortError, match="permission denied") as raised:
+            open_port(path, 115200)
+    finally:
+        os.seteuid(was)
+        board.unplug()
+    assert "dialout" in raised.value.hint
+
+
+async def test_a_console_carries_frames_between_what_the_board_prints(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start("console")
+    await until(lambda: link.is_open)
+    framer = LineFramer(250)
+    rig.board.write(b"booting\r\n" + framer.wrap(FRAMES[0]) + b"no newline" + framer.wrap(FRAMES[1]) + b"~not base64\n")
+    rig.board.write(b"\x1b[31mred\xff\n" + framer.wrap(FRAMES[2]))
+    await until(lambda: len(rig.frames) == 3)
+    assert rig.frames == FRAMES[:3]
+    assert rig.lines[:3] == ["booting", "no newline", "~not base64"]
+    assert link.dropped["base64"] == 1
+    link.send(FRAMES[4], None)
+    sent = bytearray()
+    await until(lambda: sent.extend(rig.board.read()) or sent.endswith(b"\n"))
+    assert all(byte >= 32 for byte in sent[:-1]), "a control character would stop the board's program"
+
+
+async def test_a_reader_that_does_not_read_costs_bounded_memory_and_no_time(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    frame = bytes(range(1, 241))
+    for _ in range(1000):
+        link.send(frame, None)
+    assert len(link._unsent) <= MAX_UNSENT
+    assert link.unsent_dropped_total > 0
+    framer = CobsFramer(250)
+    got: list[bytes] = []
+    await until(lambda: got.extend(framer.feed(rig.board.read())) or not link._unsent)
+    await until(lambda: got.extend(framer.feed(rig.board.read())) or len(got) == 1000 - link.unsent_dropped_total)
+    assert set(got) == {frame}, "what was sent is whole"
+    got.clear()
+    link.send(FRAMES[0], None)
+    await until(lambda: got.extend(framer.feed(rig.board.read())) or got == [FRAMES[0]])
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(chunks=st.lists(st.binary(max_size=700), max_size=20), framing=st.sampled_from(["cobs", "console"]))
+def test_any_bytes_from_a_board_are_frames_lines_or_counted(chunks: list[bytes], framing: str) -> None:
+    frames: list[bytes] = []
+    lines: list[str] = []
+    link = SerialLink(
+        "/dev/null",
+        baud=115200,
+        framing=framing,
+        receive=lambda place, frame: frames.append(frame),
+        log=lambda name, line: lines.append(line),
+        logger=NullLogger(),
+    )
+    for chunk in chunks:
+        link.take(chunk)
+        assert len(link._framer._pending) <= 600  # type: ignore[attr-defined]
+    assert all(0 < len(frame) <= 250 for frame in frames)
+    assert set(link.dropped) <= {"oversize", "cobs", "base64", "lines"}
+    good = CobsFramer(250) if framing == "cobs" else LineFramer(250)
+    frames.clear()
+    link.take((b"\x00" if framing == "cobs" else b"\n") + good.wrap(FRAMES[0]))
+    assert frames[-1] == FRAMES[0]
