@@ -1,8 +1,10 @@
 """Frame counters: from the low bits to the whole (RFC 9147 §4.2.2); which were seen (RFC 4303 §3.4.3)."""
 
+from petiole import wire
+
 LIMIT = 1 << 40  # counters are below it: a nonce holds 5 bytes of counter
 
-WINDOW = 30  # bits of a small integer on a 32-bit board: no allocation per frame
+WINDOW = wire.REPLAY_WINDOW  # the highest and the 29 below it
 _ALL = (1 << WINDOW) - 1
 
 

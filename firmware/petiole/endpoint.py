@@ -17,7 +17,7 @@ from petiole.errors import LocalError, QueueFull
 from petiole.items import Encoded, Measured, Request
 from petiole.outbox import Outbox
 from petiole.records import Reading, Record, varint
-from petiole.session import Session
+from petiole.session import MAX_QUEUE, Session
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -28,6 +28,8 @@ if MYPY:
     from petiole.join import Joiner
 
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
+_FEED_TO = MAX_QUEUE - 32  # readings leave room for requests, replies and the manifest
+_ANSWER_TO = MAX_QUEUE - 16  # nothing that a peer sends fills the queue to the brim
 
 
 class NodeEndpoint:
@@ -42,6 +44,8 @@ class NodeEndpoint:
         boot: int = 0,
         reset_reason: int = 0,
     ) -> None:
+        if 1 + len(manifest) > wire.MAX_MESSAGE:
+            raise LocalError("manifest", "at most " + str(wire.MAX_MESSAGE - 1) + " bytes encoded")
         self.state = states.OFFLINE
         self.session: Session | None = None
         self.outbox = outbox
@@ -65,7 +69,7 @@ class NodeEndpoint:
         self._open: list[Request] = []
         self._seen: list[int] = []  # ids of requests that were executed
         self._executing: list[int] = []
-        self._time_asked_at: int | None = None
+        self._described: Encoded | None = None  # the manifest on its way
 
     # The link ----------------------------------------------------------------------------------------------
 
@@ -102,21 +106,24 @@ class NodeEndpoint:
         """Queue a request to a subject. Raises QueueFull while 8 are open."""
         if len(self._open) >= wire.MAX_OPEN_REQUESTS:
             raise QueueFull("requests", "at most " + str(wire.MAX_OPEN_REQUESTS) + " open")
+        if 1 + len(cbor.encode((0xFFFF, subject, arguments, timeout_ms))) > wire.MAX_MESSAGE:
+            raise LocalError("arguments", "at most " + str(wire.MAX_MESSAGE) + " bytes encoded, with the subject")
         item = Request(subject, arguments, timeout_ms, now)
-        if len(cbor.encode(arguments)) > wire.MAX_MESSAGE - 64:
-            raise LocalError("arguments", "at most " + str(wire.MAX_MESSAGE - 64) + " bytes encoded")
         if self.session is not None:
             self.session.send(item)
         self._open.append(item)
         return item
 
     def reply(self, id: int, status: int, value: object) -> None:
-        """Answer a command. A result too large for a message becomes status 413."""
+        """Answer a command. A result too large, deep or long for a message becomes status 413; TypeError: no CBOR."""
         if id not in self._executing:
             return  # its session is gone
+        try:
+            data = bytes((wire.REPLY,)) + cbor.encode((id, status, value))
+        except ValueError:
+            data = b""
         self._executing.remove(id)
-        data = bytes((wire.REPLY,)) + cbor.encode((id, status, value))
-        if len(data) > wire.MAX_MESSAGE:
+        if not 0 < len(data) <= wire.MAX_MESSAGE:
             data = bytes((wire.REPLY,)) + cbor.encode((id, wire.TOO_LARGE, "result"))
         if self.session is not None:
             self.session.send(Encoded(data))
@@ -221,6 +228,8 @@ class NodeEndpoint:
         start = max(self._fed_sequence + 1, oldest)
         end = min(self.outbox.next_sequence, oldest + wire.MAX_SEQUENCES_AHEAD)
         for sequence in range(start, end):
+            if len(session.queue) >= _FEED_TO:
+                break
             session.send(self.outbox.items[sequence - oldest])
             self._fed_sequence = sequence
 
@@ -291,14 +300,19 @@ class NodeEndpoint:
         if accept is None:
             return "tag" if self._joiner.request else "unexpected"
         old = self.session
-        if not self.outbox.has_memory:
+        if not self.outbox.has_memory or accept.sequence >= self.outbox.next_sequence:
+            # Numbers above our own are another outbox's: what we keep is not in them.
             self.outbox.rebase(accept.sequence)
         for item in self._trim(accept.sequence):
             events.append(("durable", item))
         session = Session(accept.keys, accept.address, wire.WINDOW_UPLINK, now)
         session.is_addressed = self._is_addressed
         session.acked_sequence = accept.sequence
-        session.needs_floor = accept.sequence != self.outbox.oldest_sequence - 1
+        # An exact number leaves room for what an earlier life of the outbox has on the way; 0 leaves none.
+        session.needs_floor = accept.sequence != self.outbox.oldest_sequence - 1 or (
+            accept.is_exact and accept.sequence > 0
+        )
+        session.dropped = self.dropped
         self.clock.sample(accept.time, self._request_sent_at, now, accept.is_doubtful)
         session.clock_offset = self.clock.offset
         self.session = session
@@ -308,6 +322,7 @@ class NodeEndpoint:
         self._fed_sequence = 0
         self._seen = []
         self._executing = []
+        self._described = None
         self._carry_over(old, session, events)
         events.append(("online",))
         self._feed()
@@ -360,7 +375,9 @@ class NodeEndpoint:
         elif record.kind == wire.TIME:
             self._take_time(value, now)
         elif record.kind == wire.MANIFEST_REQUEST:
-            session.send(Encoded(bytes((wire.MANIFEST,)) + self._manifest))
+            if self._described is None or self._described.is_done:
+                self._described = Encoded(bytes((wire.MANIFEST,)) + self._manifest)
+                session.send(self._described)
         elif record.kind < 0x40:
             self._count("unknown_extension")
 
@@ -370,6 +387,9 @@ class NodeEndpoint:
             return
         id = value[0]
         if id in self._seen:
+            return
+        if self.session is None or len(self.session.queue) >= _ANSWER_TO:
+            self._count("unexpected")  # far more than may be open: no answer would have room
             return
         if len(self._seen) == wire.REMEMBERED_REQUESTS:
             self._seen.pop(0)

@@ -45,16 +45,22 @@ class JoinRequest:
 
 
 class JoinAccept:
-    """An opened JOIN_ACCEPT. `sequence` is whole: already related to the node's own `next_sequence`."""
+    """An opened JOIN_ACCEPT. `sequence` is whole: already related to the node's own `next_sequence`.
 
-    __slots__ = ("address", "is_doubtful", "keys", "sequence", "time")
+    `is_exact`: all of its bytes were in the accept.
+    """
 
-    def __init__(self, keys: Keys, address: int, sequence: int, time: int, is_doubtful: bool) -> None:
+    __slots__ = ("address", "is_doubtful", "is_exact", "keys", "sequence", "time")
+
+    def __init__(
+        self, keys: Keys, address: int, sequence: int, time: int, is_doubtful: bool, is_exact: bool
+    ) -> None:
         self.keys = keys
         self.address = address
         self.sequence = sequence
         self.time = time
         self.is_doubtful = is_doubtful
+        self.is_exact = is_exact
 
 
 class Joiner:
@@ -91,13 +97,15 @@ class Joiner:
         if text is None or len(text) != size + (2 if text[0] & 0x80 else 1):
             return None
         address = text[0] if len(text) == size + 1 else (text[0] & 0x7F) << 8 | text[1]
+        if len(text) > size + 1 and address < 128:
+            return None
         sequence = int.from_bytes(text[-size:], "big")
         if size == 2:
             own = next_sequence - 1
             sequence = max(0, own + ((sequence - own + 0x8000) & 0xFFFF) - 0x8000)
         self.request = b""
         is_doubtful = part.header & wire.DOUBTFUL_CLOCK != 0
-        return JoinAccept(keys, address, sequence, int.from_bytes(nonce[:6], "big"), is_doubtful)
+        return JoinAccept(keys, address, sequence, int.from_bytes(nonce[:6], "big"), is_doubtful, size == 4)
 
 
 def open_request(aead: "AeadFactory", device_key: bytes, frame: bytes) -> JoinRequest | None:
@@ -129,7 +137,8 @@ def accept(
     keys, accept_aead = session_keys(aead, device_key, request.frame, nonce, False, tag_length)
     header = wire.JOIN_ACCEPT | wire.VERSION
     size = 2
-    if request.wants_full_sequence:
+    if request.wants_full_sequence or not sequence:
+        # A gateway that is new to the node has taken nothing: two bytes of that could be read as 65536.
         header |= wire.FULL_SEQUENCE
         size = 4
     if is_doubtful:

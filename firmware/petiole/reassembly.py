@@ -31,19 +31,20 @@ class Reassembly:
 
     def __init__(self) -> None:
         self._partials: list[_Partial] = []
-        self.completed: list[int] = []  # the last few, oldest first
-        self.taken: list[int] = []  # those of them whose records are taken
+        self.taken: list[int] = []  # the last few messages whose records are taken, oldest first
 
     def add(self, value: "tuple[int, int, int, bytes]", now: int) -> "bytes | str | None":
-        """Take a fragment (message, index, total, data). Return the whole message, b"" if it was completed before,
-        None while parts are missing, or the reason for which the fragment is dropped."""
+        """Take a fragment (message, index, total, data). Return the whole message, b"" if it was taken before,
+        None while parts are missing, or the reason for which the fragment is dropped.
+
+        A message that was whole but not taken is collected anew: its readings may have met a busy store."""
         message, index, total, data = value
         if not 0 < total <= wire.MAX_MESSAGE or index >= count(total):
             return "malformed_fragment"
         start = index * wire.FRAGMENT_SIZE
         if len(data) != min(wire.FRAGMENT_SIZE, total - start):
             return "malformed_fragment"
-        if message in self.completed:
+        if message in self.taken:
             return b""
         partial = None
         for candidate in self._partials:
@@ -61,11 +62,15 @@ class Reassembly:
         if partial.have != (1 << count(total)) - 1:
             return None
         self._partials.remove(partial)
-        if len(self.completed) == wire.REMEMBERED_MESSAGES:
-            self.completed.pop(0)
-        self.completed.append(message)
-        self.taken = [number for number in self.taken if number in self.completed and number != message]
         return bytes(partial.data)
+
+    def take(self, message: int) -> None:
+        """The records of the message are taken; what is still coming of it is a repetition."""
+        self._partials = [p for p in self._partials if p.message != message]
+        if message not in self.taken:
+            if len(self.taken) == wire.REMEMBERED_MESSAGES:
+                self.taken.pop(0)
+            self.taken.append(message)
 
     def expire(self, now: int) -> int:
         """Drop sets that took too long; return how many."""

@@ -7,6 +7,7 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole.contracts import CborValue
 
+_MAX_VARINT = 0xFFFFFFFF
 NOW_MS = 10  # a reading younger than this says "now": half a scheduler tick of a busy node
 
 
@@ -55,7 +56,7 @@ def read_varint(data: bytes, offset: int) -> tuple[int, int]:
         offset += 1
         value |= (byte & 127) << shift
         if byte < 128:
-            if value > 0xFFFFFFFF or (not byte and shift):
+            if value > _MAX_VARINT or (not byte and shift):
                 raise MalformedRecord()
             return value, offset
         shift += 7
@@ -279,11 +280,12 @@ class Writer:
 
     def _time(self, taken: int, now: int, at: int | None) -> "tuple[int, int, bytes]":
         """(form, moment, encoded time), the shortest that says it."""
-        moment, form = (taken, wire.TAKEN_AGE) if at is None else (at, wire.TAKEN_AT)
+        # No age is more than a varint holds, 49 days.
+        moment, form = (max(taken, now - _MAX_VARINT), wire.TAKEN_AGE) if at is None else (at, wire.TAKEN_AT)
         if at is None and now - taken < NOW_MS:
             return wire.TAKEN_NOW, moment, b""
-        if self._form == form and moment >= self._moment:
+        if self._form == form and 0 <= moment - self._moment <= _MAX_VARINT:
             return wire.TAKEN_AFTER, moment, varint(moment - self._moment)
         if at is None:
-            return form, moment, varint(min(now - taken, 0xFFFFFFFF))
+            return form, moment, varint(now - moment)
         return form, moment, at.to_bytes(6, "big")

@@ -77,7 +77,7 @@ class Session:
         self.replay = counters.ReplayWindow(floor)
         self.floor = floor
         self.queue: list[Item] = []
-        self.acked: list[Item] = []  # drained by the owner
+        self.acked: list[Item] = []  # confirmed readings that are durable; drained by the owner
         self.dropped: dict[str, int] = {}
         self.opened_at = now
         self.silent_timeouts = 0  # since a frame was opened
@@ -102,6 +102,8 @@ class Session:
     def send(self, item: Item) -> None:
         """Queue an item. Raises QueueFull."""
         if len(self.queue) >= MAX_QUEUE:
+            self.queue = [waiting for waiting in self.queue if not waiting.is_done]
+        if len(self.queue) >= MAX_QUEUE:
             raise QueueFull("queue", "at most " + str(MAX_QUEUE) + " items")
         self._order += _ORDERS
         item.order = self._order
@@ -125,11 +127,12 @@ class Session:
         if incoming.is_frame_deferred and len(self._due_acks) < MAX_DUE_ACKS:
             self._due_acks.append((incoming.counter, now))
         if incoming.message is not None:
-            self._reassembly.taken.append(incoming.message)
             self._say_taken(incoming.message)
 
     def next_frame(self, now: int) -> bytes | None:
         """The next frame to send at `now`, or None. To be called until None after every event and at `deadline`."""
+        if self.send_counter >= wire.COUNTER_LIMIT:
+            return None  # the session is used up
         self._recover(now)
         writer = Writer(self._room(), self.acked_sequence)
         if self._floor_due:
@@ -150,6 +153,8 @@ class Session:
         is_again = False
         if is_waiting:
             items, is_again = self._write_items(writer, now)
+            if not writer.data:
+                return None  # what waited turned out to be a third long message
         self._floor_due = False
         return self._seal(writer, items, is_again, now)
 
@@ -316,7 +321,6 @@ class Session:
                 if self._defers and _has_confirmed(inner):
                     message = record.value[0]
                 elif inner:
-                    self._reassembly.taken.append(record.value[0])
                     self._say_taken(record.value[0])
                 out.extend(inner)
             elif isinstance(record, Reading) or not self._consume(record, now):
@@ -335,7 +339,7 @@ class Session:
         if isinstance(whole, str):
             return whole
         if not whole:
-            if record.value[0] in self._reassembly.taken:
+            if whole is not None:
                 self._say_taken(record.value[0])
             return []
         try:
@@ -344,6 +348,7 @@ class Session:
             return error.reason
 
     def _say_taken(self, message: int) -> None:
+        self._reassembly.take(message)
         self.notify(bytes((wire.MESSAGE_TAKEN, message)))
 
     def _open(self, part: "Split", value: int, bits: int, offset: int) -> "tuple[int, bytes | None]":
@@ -409,7 +414,7 @@ class Session:
         if isinstance(item, Measured) and item.sequence is not None:
             self.acked_sequence = max(self.acked_sequence, item.sequence)
             self.needs_floor = False
-        self.acked.append(item)
+            self.acked.append(item)
 
     def _drop(self, reason: str, number: int = 1) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + number

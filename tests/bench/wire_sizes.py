@@ -46,7 +46,8 @@ def _operations(is_serial: bool) -> dict[str, int]:
     def total(link: BadLink, start: int) -> int:
         return sum(map(size, link.sent[start:]))
 
-    pair = Pair(next_sequence=1, addressed=not is_serial)
+    pair = Pair(next_sequence=5, addressed=not is_serial)
+    pair.gateway.taken = pair.gateway.durable = 4  # a gateway that knows the node
     pair.run(lambda: pair.node.state == states.ONLINE)
     out = {"join": size(pair.up.sent[0]) + size(pair.down.sent[0])}
 

@@ -85,7 +85,10 @@ class Gateway:
         self.last_time = max(self.last_time + 1, TIME + now)
         nonce = self.last_time.to_bytes(6, "big") + self.rng.bytes(1)
         address = 1 + self.rng.below(300)
-        sequence = self.taken if request.wants_full_sequence else self.durable
+        sequence = self.durable
+        if request.wants_full_sequence:
+            # What an earlier life of the node has on the way may still come under its session.
+            sequence = self.taken + (wire.MAX_SEQUENCES_AHEAD if self.current is not None else 0)
         answer, keys = join.accept(aead, KEY, request, address, sequence, nonce)
         self.accepts[frame] = answer
         session = Session(keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True)
@@ -102,6 +105,8 @@ class Gateway:
                 assert record.sequence - self.taken <= wire.MAX_SEQUENCES_AHEAD
                 self.held[record.sequence] = (record.sequence, record.value, at)
         elif record.kind == wire.FLOOR:
+            for sequence in sorted(number for number in self.held if number < record.value[0]):
+                self.readings.append(self.held.pop(sequence))
             self.taken = max(self.taken, record.value[0] - 1)
         elif record.kind == wire.REQUEST and self.auto_reply:
             reply = bytes((wire.REPLY,)) + b"\x83" + _cbor(record.value[0]) + _cbor(0) + _cbor(record.value[2])

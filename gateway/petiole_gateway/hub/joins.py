@@ -104,7 +104,10 @@ class JoinDesk:
             self._logger.warning("join_postponed", device=device.name, reason=str(error))
             self._traffic.reject(place, part, wire.REJECT_LATER)
             return
-        sequence = device.uplinks.taken if request.wants_full_sequence else device.uplinks.durable
+        sequence = device.uplinks.durable
+        if request.wants_full_sequence:
+            # Numbers of an earlier life of the node may be on the way or held; its session still opens them.
+            sequence = device.uplinks.taken + (wire.MAX_SEQUENCES_AHEAD if device.current is not None else 0)
         nonce = self._next_time().to_bytes(6, "big") + secrets.token_bytes(1)
         accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful())
         now = self._clock()

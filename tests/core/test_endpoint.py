@@ -1,0 +1,470 @@
+from petiole import cbor, join, manifest, records, states, wire
+from petiole import frame as frames
+from petiole.endpoint import NodeEndpoint
+from petiole.errors import LocalError, QueueFull
+from petiole.outbox import Outbox
+from petiole.session import MAX_QUEUE
+from tests.core.pair import KEY, MANIFEST, TIME, Pair, aead
+from tests.core.support import Rng, raises
+
+
+class Peer:
+    """A gateway that seals what the test wants, and the node it speaks to."""
+
+    def __init__(self, next_sequence=None, limit=64, sequence=0, described=MANIFEST, is_linked=True):
+        self.now = 1000
+        self.node = NodeEndpoint(join.Joiner(aead, KEY), Rng(3).bytes, described, Outbox(limit, next_sequence), 1, 1)
+        self.sequence = sequence
+        self.keys = None
+        self.counter = 0
+        self.requests = []
+        if is_linked:
+            self.node.link_up(self.now, False)
+
+    def join(self, address=5, request=None):
+        """Answer the node's request; return the events."""
+        request = join.open_request(aead, KEY, request or self.request())
+        nonce = (TIME + self.now).to_bytes(6, "big") + b"r"
+        accept, self.keys = join.accept(aead, KEY, request, address, self.sequence, nonce)
+        self.counter = 0
+        self.now += 10
+        return self.node.receive(accept, self.now)
+
+    def request(self):
+        """The join request that the node sends next, with time passing."""
+        for _ in range(100):
+            for frame in self.frames():
+                if frame[0] & wire.TYPE_MASK == wire.JOIN_REQUEST:
+                    self.requests.append(frame)
+                    return frame
+            self.now = max(self.now + 1, self.node.deadline(self.now))
+        raise AssertionError("no join request")
+
+    def frames(self):
+        out = []
+        while True:
+            frame = self.node.next_frame(self.now)
+            if frame is None:
+                return out
+            out.append(frame)
+            assert len(out) < 100
+
+    def say(self, plaintext, counter=None):
+        self.counter = counter or self.counter + 1
+        return self.node.receive(frames.seal_data(self.keys, self.counter, plaintext, None, True), self.now)
+
+    def heard(self):
+        """The records of all DATA frames that the node sends now; acknowledges them."""
+        out = []
+        for frame in self.frames():
+            part = frames.split(frame)
+            if part.type != wire.DATA:
+                continue
+            value, bits, offset = frames.data_counter(part)
+            last = self.node.session.send_counter - 1
+            counter = value if bits == 32 else last - (last - value & 255)
+            out += records.parse(frames.open_data(self.keys, part, counter, offset), self.sequence)
+            self.node.receive(frames.seal_ack(self.keys, counter, None), self.now)
+        return out
+
+    def reject(self, reason, frame):
+        return self.node.receive(frames.reject(frames.split(frame), reason), self.now)
+
+
+def online(**options):
+    peer = Peer(**options)
+    assert ("online",) in peer.join()
+    peer.heard()
+    return peer
+
+
+def numbers(found):
+    return [record.sequence for record in found if isinstance(record, records.Reading)]
+
+
+# Joining ---------------------------------------------------------------------------------------------------
+
+
+def test_without_a_link_nothing_is_sent():
+    peer = Peer(is_linked=False)
+    peer.node.publish(0, 1, 0)
+    assert peer.node.next_frame(0) is None
+    assert peer.node.deadline(0) is None
+    assert peer.node.state == states.OFFLINE
+
+
+def test_the_same_request_is_sent_three_times_and_then_a_new_one():
+    peer = Peer()
+    for _ in range(7):
+        peer.request()
+    assert peer.requests[0] == peer.requests[1] == peer.requests[2] != peer.requests[3]
+    assert peer.requests[3] == peer.requests[5] != peer.requests[6]
+
+
+def test_join_requests_double_their_distance_up_to_15_seconds():
+    peer = Peer()
+    times = []
+    for _ in range(8):
+        peer.request()
+        times.append(peer.now)
+    for before, after, base in zip(times, times[1:], (1000, 2000, 4000, 8000, 15000, 15000, 15000)):
+        assert base <= after - before <= base * 5 // 4 + 1
+
+
+def test_the_first_frame_follows_the_accept_at_once():
+    peer = Peer()
+    peer.join()
+    assert [frames.split(frame).type for frame in peer.frames()] == [wire.DATA]
+    assert peer.node.state == states.ONLINE
+    assert peer.node.clock.time(peer.now) == TIME + peer.now - 5
+
+
+def test_an_accept_that_nobody_waits_for_changes_nothing():
+    peer = Peer()
+    request = join.open_request(aead, KEY, peer.request())
+    nonce = TIME.to_bytes(6, "big") + b"r"
+    accept, _ = join.accept(aead, KEY, request, 5, 0, nonce)
+    assert peer.node.receive(accept, peer.now)
+    session = peer.node.session
+    assert peer.node.receive(accept, peer.now) == []
+    assert peer.node.session is session
+    assert peer.node.dropped == {"unexpected": 1}
+
+
+def test_a_refused_node_waits_and_doubles_the_wait():
+    for reason in (wire.REJECT_JOIN, wire.REJECT_VERSION, wire.REJECT_LATER, 9):
+        peer = Peer()
+        waits = []
+        for _ in range(7):
+            frame = peer.request()
+            assert peer.reject(reason, frame) == [("refused", reason)]
+            waits.append(peer.node.deadline(peer.now) - peer.now)
+            peer.now = peer.node.deadline(peer.now)
+        assert waits == [10_000, 20_000, 40_000, 80_000, 160_000, 300_000, 300_000]
+
+
+def test_a_reject_of_the_session_makes_the_node_join_once_in_five_seconds():
+    peer = online()
+    peer.node.publish(0, 1, peer.now)
+    (frame,) = peer.frames()
+    session = peer.node.session
+    peer.reject(wire.REJECT_SESSION, frame)
+    assert peer.node.state == states.REJOINING
+    assert peer.node.session is session
+    peer.say(b"")
+    assert peer.node.state == states.ONLINE
+    peer.now += wire.REJOIN_AFTER_REJECT_MS - 1
+    peer.reject(wire.REJECT_SESSION, frame)
+    assert peer.node.state == states.ONLINE
+    peer.now += 1
+    peer.reject(wire.REJECT_SESSION, frame)
+    assert peer.node.state == states.REJOINING
+
+
+def test_a_reject_of_a_frame_that_is_long_gone_is_ignored():
+    peer = online()
+    peer.node.publish(0, 1, peer.now)
+    (frame,) = peer.frames()
+    for _ in range(wire.ECHO_MEMORY):
+        peer.node.sleep(5)
+        assert len(peer.frames()) == 1
+    peer.reject(wire.REJECT_SESSION, frame)
+    assert peer.node.state == states.ONLINE
+    assert peer.node.dropped == {"echo": 1}
+
+
+def test_four_timeouts_without_an_answer_make_the_node_join():
+    peer = online()
+    peer.node.publish(0, 1, peer.now)
+    for timeouts in range(4):
+        assert peer.node.state == states.ONLINE, timeouts
+        peer.frames()
+        peer.now = peer.node.session.recovery.deadline()
+        peer.frames()
+    assert [frame[0] & wire.TYPE_MASK for frame in peer.frames()][:1] != [wire.DATA]
+    assert peer.node.state == states.REJOINING
+
+
+def test_a_frame_of_the_old_session_ends_the_search_for_a_new_one():
+    peer = online()
+    peer.node.state = states.REJOINING
+    peer.say(b"")
+    assert peer.node.state == states.ONLINE
+    assert peer.frames()[0][0] & wire.TYPE_MASK == wire.ACK
+
+
+def test_a_used_up_session_is_replaced_whatever_it_still_says():
+    peer = online()
+    peer.say(b"\x48\xff\xff\xff\xff")
+    peer.frames()
+    assert peer.node.state == states.REJOINING
+    peer.say(b"")
+    assert peer.node.state == states.REJOINING
+    peer.now = max(peer.now, peer.node.deadline(peer.now))
+    assert ("online",) in peer.join()
+    assert peer.node.state == states.ONLINE
+
+
+def test_an_idle_node_asks_after_thirty_seconds_of_silence():
+    peer = online()
+    opened = peer.node.session.opened_at
+    peer.now = opened + wire.KEEPALIVE_MS - 1
+    assert peer.frames() == []
+    assert peer.node.deadline(peer.now) == opened + wire.KEEPALIVE_MS
+    peer.now += 1
+    assert len(peer.frames()) == 1
+    assert peer.frames() == []
+
+
+# Readings and their numbers --------------------------------------------------------------------------------
+
+
+def test_what_is_durable_is_not_sent_after_the_join():
+    peer = Peer(next_sequence=41, sequence=43)
+    for value in range(5):
+        peer.node.publish(0, value, peer.now)
+    events = peer.join()
+    assert [event[1].sequence for event in events if event[0] == "durable"] == [41, 42, 43]
+    assert numbers(peer.heard()) == [44, 45]
+
+
+def test_a_new_gateway_gets_every_reading_of_a_node_that_has_come_far():
+    """Its 0 must not be read as 65536, which would make the outbox look durable."""
+    for next_sequence in (100, 40_001, 65_530, 65_541, 131_073):
+        peer = Peer(next_sequence=next_sequence)
+        for value in range(10):
+            peer.node.publish(0, value, peer.now)
+        assert [event[0] for event in peer.join()] == ["online"], next_sequence
+        found = peer.heard()
+        assert numbers(found) == list(range(next_sequence, next_sequence + 10))
+        assert [r.value for r in found if getattr(r, "kind", 0) == wire.FLOOR] == [(next_sequence, 0)]
+
+
+def test_numbers_above_the_own_are_another_outboxs_and_trim_nothing():
+    peer = Peer(next_sequence=41, sequence=300)
+    for value in range(3):
+        peer.node.publish(0, value, peer.now)
+    assert [event[0] for event in peer.join()] == ["online"]
+    assert numbers(peer.heard()) == [301, 302, 303]
+    assert peer.node.publish(0, 3, peer.now).sequence == 304
+
+
+def test_the_first_readings_after_an_exact_number_close_the_gap():
+    """An earlier life of the outbox may have numbers on the way, so the gateway left some out."""
+    peer = Peer(sequence=70127)
+    peer.node.publish(0, "first", peer.now)
+    peer.join()
+    found = peer.heard()
+    assert [(r.kind, r.value) for r in found if not isinstance(r, records.Reading)] == [(wire.FLOOR, (70128, 0))]
+    assert numbers(found) == [70128]
+
+
+def test_a_known_number_needs_no_floor():
+    peer = Peer(next_sequence=41, sequence=40)
+    peer.node.publish(0, 1, peer.now)
+    peer.join()
+    assert [getattr(record, "kind", "reading") for record in peer.heard()] == ["reading"]
+
+
+def test_127_readings_wait_in_the_session_and_leave_room():
+    peer = Peer(next_sequence=1, limit=1000)
+    peer.join()
+    peer.heard()
+    for value in range(31):
+        peer.node.publish(1, value, peer.now, False)
+    for value in range(500):
+        peer.node.publish(0, value, peer.now)
+    peer.node.deadline(peer.now)
+    assert len(peer.node.session.queue) <= MAX_QUEUE - 32
+    # An answer still has room, and a request too.
+    peer.say(b"\x01" + cbor.encode([9, 0, []]))
+    peer.node.reply(9, 0, None)
+    peer.node.request("a", None, 1000, peer.now)
+    seen = []
+    for _ in range(2000):
+        found = numbers(peer.heard())
+        seen += [number for number in found if number is not None]
+        peer.sequence = max([peer.sequence] + seen)
+        if len(seen) == 500:
+            break
+        peer.now += 1
+    assert seen == list(range(1, 501))
+
+
+def test_live_readings_need_a_session_and_room():
+    peer = Peer()
+    raises(QueueFull, peer.node.publish, 1, 0, peer.now, False)
+    peer.join()
+    peer.node._is_linked = False
+    for value in range(31):
+        peer.node.publish(1, value, peer.now, False)
+    raises(QueueFull, peer.node.publish, 1, 0, peer.now, False)
+
+
+def test_what_does_not_fit_the_wire_is_the_callers_mistake():
+    peer = online()
+    peer.node.publish(0, bytes(1021), peer.now)
+    raises(LocalError, peer.node.publish, 0, bytes(1022), peer.now)
+    raises(LocalError, peer.node.request, "s", bytes(4090), 1000, peer.now)
+    raises(LocalError, peer.node.request, "s" * 100, bytes(4000), 1000, peer.now)
+    peer.node.request("s" * 20, bytes(4000), 1000, peer.now)
+    too_long = manifest.encode("x" * 4096, [], [], [0, 0])
+    assert raises(LocalError, Peer, None, 64, 0, too_long).what == "manifest"
+
+
+# Commands, requests and the rest ---------------------------------------------------------------------------
+
+
+def test_a_command_is_executed_once_however_often_it_comes():
+    peer = online()
+    text = b"\x01" + cbor.encode([513, 0, [True], 5000])
+    assert peer.say(text) == [("command", 513, 0, [True])]
+    assert peer.say(text) == []
+    peer.node.reply(513, 0, None)
+    assert peer.say(text) == []
+    assert [record.value for record in peer.heard() if getattr(record, "kind", 0) == wire.REPLY] == [[513, 0, None]]
+    # The id is forgotten with the session.
+    peer.node.state = states.REJOINING
+    peer.join()
+    assert len(peer.say(text)) == 1
+
+
+def test_sixteen_commands_are_remembered():
+    peer = online()
+    for id in range(17):
+        assert len(peer.say(b"\x01" + cbor.encode([id, 0, []]))) == 1
+        peer.node.reply(id, 0, None)
+        peer.heard()
+    assert peer.say(b"\x01" + cbor.encode([1, 0, []])) == []
+    assert len(peer.say(b"\x01" + cbor.encode([0, 0, []]))) == 1
+
+
+def test_a_ninth_command_at_once_gets_429():
+    peer = online()
+    events = []
+    for id in range(10):
+        events += peer.say(b"\x01" + cbor.encode([id, 0, []]))
+    assert len(events) == 8
+    replies = [record.value[:2] for record in peer.heard() if getattr(record, "kind", 0) == wire.REPLY]
+    assert replies == [[8, 429], [9, 429]]
+
+
+def test_a_result_that_is_too_much_becomes_413():
+    deep = []
+    for _ in range(7):
+        deep = [deep]
+    for value in (bytes(4096), [0] * 1022, deep):
+        peer = online()
+        peer.say(b"\x01" + cbor.encode([7, 0, []]))
+        peer.node.reply(7, 0, value)
+        replies = [record.value for record in peer.heard() if getattr(record, "kind", 0) == wire.REPLY]
+        assert [reply[:2] for reply in replies] == [[7, 413]]
+
+
+def test_what_is_no_value_can_be_answered_differently():
+    peer = online()
+    peer.say(b"\x01" + cbor.encode([7, 0, []]))
+    raises(TypeError, peer.node.reply, 7, 0, object())
+    peer.node.reply(7, 500, "result")
+    assert [r.value for r in peer.heard() if getattr(r, "kind", 0) == wire.REPLY] == [[7, 500, "result"]]
+
+
+def test_a_reply_of_a_session_that_is_gone_is_not_sent():
+    peer = online()
+    peer.say(b"\x01" + cbor.encode([7, 0, []]))
+    peer.node.state = states.REJOINING
+    peer.join()
+    peer.heard()
+    peer.node.reply(7, 0, None)
+    assert peer.heard() == []
+
+
+def test_a_request_that_went_out_has_an_unknown_outcome_when_its_session_ends():
+    peer = online()
+    sent = peer.node.request("a", None, 60_000, peer.now)
+    peer.heard()
+    peer.node.state = states.REJOINING
+    request = peer.request()
+    unsent = peer.node.request("b", None, 60_000, peer.now)
+    events = peer.join(request=request)
+    assert ("failed", sent, "session_lost") in events
+    assert ("failed", unsent, "session_lost") not in events
+    assert [r.value[1] for r in peer.heard() if getattr(r, "kind", 0) == wire.REQUEST] == ["b"]
+
+
+def test_a_reply_ends_its_request_and_a_second_one_is_nothing():
+    peer = online()
+    item = peer.node.request("a", None, 60_000, peer.now)
+    peer.heard()
+    text = b"\x02" + cbor.encode([item.id, 404, "nobody"])
+    assert peer.say(text) == [("reply", item, 404, "nobody")]
+    assert peer.say(text) == []
+    assert peer.node.dropped == {"unexpected": 1}
+    assert peer.node.expire(peer.now + 100_000) == []
+
+
+def test_the_manifest_is_sent_once_for_any_number_of_questions():
+    peer = online()
+    peer.say(b"\x4a" * 200)
+    peer.say(b"\x4a")
+    assert [r.kind for r in peer.heard() if getattr(r, "kind", 0) == wire.MANIFEST] == [wire.MANIFEST]
+    peer.say(b"\x4a")
+    assert [r.kind for r in peer.heard() if getattr(r, "kind", 0) == wire.MANIFEST] == [wire.MANIFEST]
+
+
+def test_a_peer_cannot_fill_the_queue():
+    peer = online()
+    peer.node._is_linked = False  # nothing leaves
+    for id in range(1000):
+        peer.say(b"\x01" + cbor.encode([id, 0, []]) + b"\x4a")
+    assert len(peer.node.session.queue) < MAX_QUEUE
+    assert peer.node.dropped["unexpected"] > 0
+    assert len(peer.node._executing) <= 8
+    assert len(peer.node._seen) <= 16
+    for id in list(peer.node._executing):
+        peer.node.reply(id, 0, None)
+
+
+def test_records_of_the_wrong_shape_are_counted():
+    peer = online()
+    for value in (None, 7, [], [1, 2], [1, 2, 3, 4, 5], {"id": 1}, ["a", 0, []], [[], 0, []]):
+        assert peer.say(b"\x01" + cbor.encode(value)) == []
+    for value in (None, [], [1, 2], [1, 2, 3, 4]):
+        assert peer.say(b"\x02" + cbor.encode(value)) == []
+    assert peer.node.dropped == {"malformed_record": 12}
+
+
+def test_what_is_not_known_is_counted_and_acknowledged():
+    peer = online()
+    peer.say(b"\x3f\x01")
+    assert peer.node.dropped == {"unknown_extension": 1}
+    assert [frames.split(frame).type for frame in peer.frames()] == [wire.ACK]
+
+
+def test_the_time_is_asked_and_set():
+    peer = online()
+    peer.node.ask_time()
+    assert [record.kind for record in peer.heard()] == [wire.TIME_REQUEST]
+    peer.say(b"\x42\x01" + (TIME + 777_000).to_bytes(6, "big"))
+    assert peer.node.clock.is_doubtful
+    assert abs(peer.node.clock.time(peer.now) - TIME - 777_000) <= 10
+
+
+def test_half_a_message_is_counted_at_the_node_too():
+    peer = online()
+    peer.say(b"\x41\x00\x00\x01\xf4" + bytes(224))
+    peer.now += wire.REASSEMBLY_MS
+    peer.frames()
+    assert peer.node.dropped == {"fragment_timeout": 1}
+
+
+def test_both_address_forms_are_understood_on_every_link():
+    pair = Pair(addressed=False)
+    pair.run(for_ms=500)
+    keys = pair.gateway.current.keys
+    address = pair.gateway.current.address
+    counter = pair.gateway.current.send_counter
+    assert pair.node.receive(frames.seal_data(keys, counter, b"", address, True), pair.now) == []
+    assert pair.node.dropped == {}
+    pair.node.receive(frames.seal_data(keys, counter + 1, b"", address ^ 1, True), pair.now)
+    assert pair.node.dropped == {"unknown_session": 1}
