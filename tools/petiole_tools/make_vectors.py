@@ -1,4 +1,5 @@
-"""Write the test vectors that oracles compute: AES-CCM by `cryptography`, CBOR by `cbor2`.
+"""Write the test vectors that oracles compute: AES-CCM by `cryptography`, CBOR by `cbor2`; and those of the protocol,
+made from PROTOCOL.md with both.
 
     python -m petiole_tools.make_vectors tests/vectors
 
@@ -9,11 +10,14 @@ import json
 import random
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cbor2
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
+
+from . import make_exchange_vector, make_protocol_vectors, make_record_vectors
 
 SEED = 20240611
 
@@ -169,7 +173,16 @@ def render(document: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
-FILES = {"ccm_generated.json": ccm, "cbor_generated.json": cbor}
+FILES: dict[str, Callable[[], dict[str, Any]]] = {
+    "ccm_generated.json": ccm,
+    "cbor_generated.json": cbor,
+    "keys.json": make_protocol_vectors.keys,
+    "join.json": make_protocol_vectors.join,
+    "frames.json": make_protocol_vectors.frames,
+    "records.json": make_record_vectors.records,
+    "fragments.json": make_record_vectors.fragments,
+    "exchange.json": make_exchange_vector.exchange,
+}
 
 
 def main(arguments: list[str]) -> int:
