@@ -10,6 +10,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -30,8 +31,7 @@ WINDOW = 1024
 TIMEOUT_S = 10.0
 
 
-@dataclass(frozen=True, slots=True)
-class PubAck:
+class PubAck(NamedTuple):
     """The stream has the message."""
 
     stream: str
@@ -150,7 +150,7 @@ def _parse(subject: str, message: Msg) -> PubAck | LinkError:
     if message.headers and message.headers.get("Status") == "503":
         return PublishRefusedError(subject, 503, 0, "no stream takes this subject")
     try:
-        answer = json.loads(message.data)
+        answer = json.loads(message.data.decode())
         if "error" in answer:
             problem = answer["error"]
             return PublishRefusedError(

@@ -7,6 +7,7 @@ KV keys, consumer names and MQTT topics alike.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from .errors import ConfigError
 
@@ -30,9 +31,17 @@ def checked_token(setting: str, text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)  # a site has few channels and many readings
 def uplink_subject(site: str, device: str, channel: str) -> str:
     """`up.<site>.<device>.<channel>`; ConfigError for a bad token."""
     return f"up.{checked_token('site', site)}.{checked_token('device', device)}.{checked_token('channel', channel)}"
+
+
+@lru_cache(maxsize=4096)
+def is_uplink_subject(subject: str, site: str, device: str) -> bool:
+    """True if `subject` is `up.<site>.<device>.<rest>` in tokens."""
+    parts = subject.split(".")
+    return parts[:3] == ["up", site, device] and len(parts) > 3 and all(map(is_token, parts))
 
 
 def uplink_filter(site: str, device: str | None = None) -> str:

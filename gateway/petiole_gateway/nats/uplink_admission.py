@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .errors import ConfigError, StoreBusy
-from .subjects import is_token
+from .subjects import is_uplink_subject
 from .uplink_eviction import StoreSpace
 from .uplink_lane import Uplink
 
@@ -98,8 +98,7 @@ class Admission:
         return StoreBusy(reason, BUSY_RETRY_S)
 
     def _check(self, uplink: Uplink) -> None:
-        parts = uplink.subject.split(".")
-        if parts[:3] != ["up", self._site, uplink.device] or len(parts) < 4 or not all(map(is_token, parts)):
+        if not is_uplink_subject(uplink.subject, self._site, uplink.device):
             raise ConfigError("subject", uplink.subject, f"must be up.{self._site}.{uplink.device}.<channel>")
         if uplink.sequence < 1:
             raise ConfigError("sequence", uplink.sequence, "must be at least 1")

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import NamedTuple
 
 from .subjects import SEQUENCE_HEADER
 
 
-@dataclass(frozen=True)
-class Uplink:
+class Uplink(NamedTuple):
     """One confirmed reading. `sequence` is the node's, from 1 up, and never used twice by a device."""
 
     device: str
@@ -19,7 +18,7 @@ class Uplink:
     subject: str
     payload: bytes
 
-    @cached_property
+    @property
     def headers(self) -> dict[str, str]:
         """The message id makes a repetition recognisable for minutes, the sequence number for ever."""
         return {
