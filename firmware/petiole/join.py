@@ -102,7 +102,9 @@ class Joiner:
         sequence = int.from_bytes(text[-size:], "big")
         if size == 2:
             own = next_sequence - 1
-            sequence = max(0, own + ((sequence - own + 0x8000) & 0xFFFF) - 0x8000)
+            sequence = own + ((sequence - own + 0x8000) & 0xFFFF) - 0x8000
+            if sequence < 0:
+                sequence += 0x10000
         self.request = b""
         is_doubtful = part.header & wire.DOUBTFUL_CLOCK != 0
         return JoinAccept(keys, address, sequence, int.from_bytes(nonce[:6], "big"), is_doubtful, size == 4)

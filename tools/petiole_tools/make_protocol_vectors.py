@@ -107,6 +107,7 @@ def join() -> dict[str, Any]:
             _join("two bytes across a border", own=65540, sequence=65530),
             _join("two bytes, half the range behind", own=100000, sequence=100000 - 32768),
             _join("a number above the node's own", own=10, sequence=300),
+            _join("a number far above the node's own", own=10, sequence=65530),
             _join("a number above the node's own, across a border", own=65530, sequence=65540),
             _join("woke from sleep, other boot, other random", own=1, sequence=1, boot=255, reset=4, random="00000000"),
         ],
