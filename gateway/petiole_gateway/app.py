@@ -182,7 +182,7 @@ class Gateway:
     async def _open_udp(self) -> None:
         if self.config.udp.enabled:
             self.udp = UdpLink(self._receive, self.logger)
-            self._stack.callback(self.udp.close)
+            self._stack.push_async_callback(self.udp.close)
             await self.udp.open(self.config.udp.host, self.config.udp.port)
 
     def _open_serial(self) -> None:

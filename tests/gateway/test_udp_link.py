@@ -34,7 +34,7 @@ async def inbox() -> AsyncIterator[Inbox]:
     inbox = Inbox()
     await inbox.link.open("127.0.0.1", 0)
     yield inbox
-    inbox.link.close()
+    await inbox.link.close()
 
 
 def client() -> socket.socket:
@@ -163,7 +163,7 @@ async def test_a_node_that_changes_its_address_goes_on(inbox: Inbox) -> None:
         assert site.uplinks.numbers("a") == [1, 2, 3]
     finally:
         await node.stop()
-        link.close()
+        await link.close()
         await site.stop()
 
 
@@ -181,5 +181,5 @@ async def test_a_node_without_an_address_finds_the_gateway_by_broadcast(inbox: I
         assert manifest.digest(MANIFEST) == device.manifest_hash
     finally:
         await node.stop()
-        link.close()
+        await link.close()
         await site.stop()

@@ -41,6 +41,7 @@ class UdpLink(asyncio.DatagramProtocol):
         self._receive = receive
         self._logger = logger
         self._transport: asyncio.DatagramTransport | None = None
+        self._closed = asyncio.Event()
         self.errors_total = 0
         self.unsent_dropped_total = 0
 
@@ -55,6 +56,7 @@ class UdpLink(asyncio.DatagramProtocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             sock.setblocking(False)
             sock.bind((host, port))
+            self._closed.clear()
             self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=sock)
             self._logger.info("udp_opened", link=self.name, port=self.port)
         except OSError as error:
@@ -69,11 +71,15 @@ class UdpLink(asyncio.DatagramProtocol):
             return 0
         return int(self._transport.get_extra_info("sockname")[1])
 
-    def close(self) -> None:
-        """Stop; what was sent still leaves."""
+    async def close(self) -> None:
+        """Send what waits, and return when the port is free."""
         if self._transport is not None:
-            self._transport.close()
-            self._transport = None
+            transport, self._transport = self._transport, None
+            transport.close()
+            await self._closed.wait()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._closed.set()
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         self._receive(Place(self, addr), data)
