@@ -302,6 +302,18 @@ def test_replies_pass_readings():
     assert kinds(node.texts(0)[0])[0] == wire.REPLY
 
 
+def test_replies_pass_readings_that_were_lost():
+    node, _ = ends()
+    node.session.oldest_sequence = 1
+    for sequence in range(1, 4):
+        node.session.send(reading(sequence, value=b"\x58\xc0" + bytes(192)))
+    assert len(node.frames(0)) == 3
+    # One frame is in flight after a timeout, and it must not be all readings.
+    node.session.send(Encoded(b"\x02\x83\x02\x00\xf6"))
+    (text,) = node.texts(1000)
+    assert kinds(text)[0] == wire.REPLY
+
+
 def test_while_the_gateway_is_busy_only_confirmed_readings_wait():
     node, _ = ends()
     node.session.oldest_sequence = 1

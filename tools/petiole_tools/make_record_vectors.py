@@ -278,6 +278,7 @@ def fragments() -> dict[str, Any]:
             _case("a byte too few", _step(r.fragment(1, 0, 500, bytes(223)), "malformed_fragment")),
             _case("a byte too many at the end", _step(r.fragment(1, 2, 500, bytes(53)), "malformed_fragment")),
             _case("no data", _step(r.fragment(1, 0, 500, b""), "malformed_fragment")),
+            _case("an empty one beyond the end", _step(r.fragment(1, 2, 448, b""), "malformed_fragment")),
             _case(
                 "another total", _step(one), _step(r.fragment(7, 1, 499, bytes(224)), "malformed_fragment"),
                 _step(two), _whole(three, text),
