@@ -36,6 +36,15 @@ def test_ages_and_distances_come_back():
         assert age == NOW - moment or (age == 0 and NOW - moment < records.NOW_MS)
 
 
+def test_readings_in_order_say_only_the_distance():
+    data = written([(0, None, NOW - 9000), (0, None, NOW - 8900), (0, None, NOW - 8900), (0, None, NOW - 8000)])
+    assert data.hex() == "82a84600" + "866401" + "860002" + "86840703"
+    writer = Writer(200)
+    for at in (5000, 5001, 5001):
+        assert writer.reading(0, None, 0, 0, b"\x00", at)
+    assert bytes(writer.data).hex() == "8400000000138800" + "860100" + "860000"
+
+
 def test_a_reading_older_than_a_varint_is_as_old_as_can_be_said():
     """49 days without a gateway must not make a frame that nobody parses."""
     now = 1 << 40

@@ -400,6 +400,24 @@ def test_a_message_whose_readings_the_store_did_not_take_comes_again():
     assert [item.sequence for item in node.session.acked] == [1]
 
 
+def test_who_is_not_told_asks_with_the_last_fragment_and_then_with_all():
+    node, gateway = ends()
+    node.session.oldest_sequence = 1
+    node.session.send(long_reading(1))
+    deliver(node, gateway, 0)
+    deliver(gateway, node, 0)
+    now = 0
+    asked = []
+    while len(asked) < 7:
+        now = max(now + 1, node.session.deadline(now))
+        sent = deliver(node, gateway, now)
+        deliver(gateway, node, now)
+        asked.append((now, len(sent)))
+    assert [count for _, count in asked] == [1, 1, 3, 1, 1, 3, 1]
+    waits = [after - before for (before, _), (after, _) in zip([(0, 0)] + asked, asked)]
+    assert waits == [250, 500, 1000, 2000, 4000, 4000, 4000]
+
+
 def test_a_message_that_was_taken_is_said_again_to_who_asks():
     node, gateway = ends()
     node.session.send(Encoded(b"\x04" + cbor.encode([10, "x" * 500])))
