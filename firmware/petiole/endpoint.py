@@ -307,7 +307,8 @@ class NodeEndpoint:
             events.append(("durable", item))
         session = Session(accept.keys, accept.address, wire.WINDOW_UPLINK, now)
         session.is_addressed = self._is_addressed
-        session.acked_sequence = accept.sequence
+        # An exact number may be above what the gateway has taken: no number is shortened in relation to it.
+        session.acked_sequence = 0 if accept.is_exact else accept.sequence
         # An exact number leaves room for what an earlier life of the outbox has on the way; 0 leaves none.
         session.needs_floor = accept.sequence != self.outbox.oldest_sequence - 1 or (
             accept.is_exact and accept.sequence > 0

@@ -31,6 +31,7 @@ class Gateway:
         self.accepts = {}
         self.taken = 0  # sequence
         self.durable = 0
+        self.told = 0  # the highest number that a node without a memory was told
         self.readings = []  # (sequence, value, time), in order
         self.held = {}
         self.waiting = []  # (when, session, incoming, records)
@@ -88,7 +89,10 @@ class Gateway:
         sequence = self.durable
         if request.wants_full_sequence:
             # What an earlier life of the node has on the way may still come under its session.
-            sequence = self.taken + (wire.MAX_SEQUENCES_AHEAD if self.current is not None else 0)
+            sequence = self.taken
+            if self.current is not None or self.provisional:
+                sequence = max(sequence, self.told) + wire.MAX_SEQUENCES_AHEAD
+            self.told = sequence
         answer, keys = join.accept(aead, KEY, request, address, sequence, nonce)
         self.accepts[frame] = answer
         session = Session(keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True)

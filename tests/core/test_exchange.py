@@ -390,6 +390,32 @@ def test_a_restarted_node_continues_its_numbers():
     assert [value for _, value, _ in pair.gateway.readings] == list(range(10))
 
 
+def test_a_node_that_restarts_again_and_again_loses_only_what_it_had():
+    """Each time it is told a number that is further above what the gateway has taken."""
+    pair = online()
+    for life in range(4):
+        pair.start_node(Outbox())
+        assert pair.run(lambda: pair.node.state == states.ONLINE)
+        publish_all(pair, 3, 3 * life)
+    assert [value for _, value, _ in pair.gateway.readings] == list(range(12))
+
+
+def test_two_lives_of_a_node_never_share_numbers():
+    """What the first had on the way comes between the second's accept and its first frame."""
+    pair = Pair()
+    pair.up.delay = 20
+    for value in range(7):
+        pair.node.publish(0, value, pair.now)
+    assert pair.run(lambda: pair.node.state == states.ONLINE)
+    pair.pump()
+    pair.up.frames = [(pair.now + 35, number, frame) for _, number, frame in pair.up.frames]
+    pair.start_node(Outbox())
+    for value in range(7, 14):
+        pair.node.publish(0, value, pair.now)
+    assert pair.run(lambda: not pair.node.outbox.items)
+    assert [value for _, value, _ in pair.gateway.readings] == list(range(14))
+
+
 def test_no_frame_is_ever_the_nonce_of_another():
     pair = online(**BAD)
     publish_all(pair, 150)

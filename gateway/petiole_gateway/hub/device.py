@@ -125,6 +125,7 @@ class Device:
     stashed: list[tuple[Place, bytes]] = field(default_factory=list)
     is_learning: bool = False  # its numbers are being read from the store
     asked_manifest_at: int | None = None
+    told_sequence: int = 0  # in the last accept for a node without a memory of its numbers
     joins: deque[int] = field(default_factory=lambda: deque(maxlen=4))
     dropped: dict[str, int] = field(default_factory=dict)
     frames_total: int = 0

@@ -107,7 +107,10 @@ class JoinDesk:
         sequence = device.uplinks.durable
         if request.wants_full_sequence:
             # Numbers of an earlier life of the node may be on the way or held; its session still opens them.
-            sequence = device.uplinks.taken + (wire.MAX_SEQUENCES_AHEAD if device.current is not None else 0)
+            sequence = device.uplinks.taken
+            if device.current is not None or device.provisional:
+                sequence = max(sequence, device.told_sequence) + wire.MAX_SEQUENCES_AHEAD
+            device.told_sequence = sequence
         nonce = self._next_time().to_bytes(6, "big") + secrets.token_bytes(1)
         accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful())
         now = self._clock()
