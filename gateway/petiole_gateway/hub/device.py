@@ -76,6 +76,7 @@ class DeviceSession:
             "link": self.place.link.name if self.place else "",
             "boot": self.boot,
             "manifest_hash": self.manifest_hash.hex(),
+            "told_sequence": self.device.told_sequence,
         }
 
 
@@ -89,6 +90,8 @@ def resumed(device: Device, document: dict[str, Any], now: int) -> DeviceSession
     out.manifest_hash = bytes.fromhex(document["manifest_hash"])
     out.reserved_send, out.reserved_receive = send, receive
     out.is_stored = True
+    # What this session may still bring goes up to 127 above it.
+    device.told_sequence = int(document.get("told_sequence", 0))
     return out
 
 
