@@ -358,7 +358,7 @@ def test_a_busy_gateway_is_not_sent_readings_meanwhile():
 def test_readings_that_nobody_makes_durable_hold_up_no_reply():
     pair = online()
     pair.gateway.commit_ms = 3_600_000
-    for i in range(60):
+    for _ in range(60):
         pair.node.publish(0, "x" * 200, pair.now)
     pair.run(for_ms=20_000)
     pair.gateway.request(0, [7], pair.now)

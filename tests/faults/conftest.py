@@ -1,0 +1,44 @@
+"""What a green run of the fault tests has to show, and whether it can run at all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from petiole_tools.sim.nodes import find_micropython
+
+from .rig import Rig
+
+_summaries: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def _micropython() -> None:
+    if find_micropython() is None:
+        if os.environ.get("PETIOLE_REQUIRE_MICROPYTHON"):
+            pytest.fail("no MicroPython")
+        pytest.skip("no MicroPython here: nodes of the fault tests are processes of the real firmware")
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    """A rig with a hub of three servers, not started."""
+    rig = Rig(tmp_path)
+    yield rig
+    await rig.stop()
+
+
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[object], None]:
+    """Say a line in the closing summary."""
+    return lambda text: _summaries.append(f"{request.node.name}: {text}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if _summaries:
+        terminalreporter.section("faults")
+        for line in _summaries:
+            terminalreporter.write_line(line)

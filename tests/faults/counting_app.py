@@ -1,0 +1,55 @@
+"""What a node of the fault tests runs as its `app.py`: it counts, as fast as confirmations allow.
+
+A reading is `[boot, number]`. Once `publish` has returned, the line "boot number taken returned" (times in ms since
+1970 of this machine's clock) is in `accepted.txt`: whatever fails afterwards, that reading must be at the hub.
+"""
+
+import asyncio
+import json
+import time
+
+from petiole_node import Node
+
+with open("sim.json") as file:
+    options = json.load(file)
+node = Node("petiole.json", firmware="count-1")
+counter = node.channel("counter", type="a")
+
+
+def wall_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def next_boot() -> int:
+    """Counted here and not taken from the node: what is tested does not name its own readings."""
+    try:
+        with open("boots.txt") as file:
+            boot = len(file.read()) + 1
+    except OSError:
+        boot = 1
+    with open("boots.txt", "a") as file:
+        file.write(".")
+    return boot
+
+
+async def count() -> None:
+    boot = next_boot()
+    number = 0
+    with open("accepted.txt", "a") as accepted:  # noqa: ASYNC230 - a node has no other way
+
+        async def work() -> None:
+            nonlocal number
+            while True:
+                number += 1
+                mine = number
+                taken = wall_ms()
+                await counter.publish([boot, mine])
+                accepted.write(f"{boot} {mine} {taken} {wall_ms()}\n")
+                accepted.flush()
+                if options.get("pause_s"):
+                    await asyncio.sleep(options["pause_s"])
+
+        await asyncio.gather(*[work() for _ in range(options.get("concurrency", 8))])
+
+
+node.run(count)
