@@ -97,7 +97,9 @@ def _load(path: str) -> "Json":
         with open(path) as file:
             text = file.read()
     except OSError:
-        raise SettingsError(path, "the settings file cannot be read; `petiole device add NAME --output petiole.json` writes one")
+        raise SettingsError(
+                path, "the settings file cannot be read; `petiole device add NAME --output petiole.json` writes one"
+            )
     try:
         return json.loads(text)
     except ValueError:
