@@ -98,8 +98,8 @@ def _load(path: str) -> "Json":
             text = file.read()
     except OSError:
         raise SettingsError(
-                path, "the settings file cannot be read; `petiole device add NAME --output petiole.json` writes one"
-            )
+            path, "the settings file cannot be read; `petiole device add NAME --output petiole.json` writes one"
+        )
     try:
         return json.loads(text)
     except ValueError:
