@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from petiole import cbor, join, oscore, reassembly, states, wire
 from petiole import frame as frames
-from petiole import join, oscore, states, wire
 from petiole.endpoint import NodeEndpoint
 from petiole.outbox import Outbox
 from petiole.records import Reading
@@ -171,6 +171,7 @@ def test_no_frame_disturbs_a_session_of_a_gateway(plan: list[tuple[bytes, int]],
             session.receive_ack(part, now)
         elif part.type == wire.DATA:
             incoming = session.receive_data(part, now, 100)
+            assert not step or session.receive_data(part, now, 100) == "replayed"
             if isinstance(incoming, str):
                 assert incoming in REASONS
                 assert not step or incoming != "tag"
@@ -181,6 +182,37 @@ def test_no_frame_disturbs_a_session_of_a_gateway(plan: list[tuple[bytes, int]],
         assert set(session.dropped) <= REASONS
         drain(session.next_frame, now)
         check_bounds(session, session.send_counter < wire.COUNTER_LIMIT)
+
+
+FLOODS: dict[str, Callable[[int], bytes]] = {
+    "requests": lambda number: bytes((wire.REQUEST,)) + cbor.encode([number, 0, []]),
+    "fragments": lambda number: reassembly.fragment(number % 256, 0, bytes(500)),
+    "messages": lambda number: reassembly.fragment(number % 256, 0, bytes((wire.PING,))),
+    "readings": lambda number: bytes((0x81, number % 256, 0)),
+    "manifest requests": lambda number: bytes((wire.MANIFEST_REQUEST,)),
+    "empty frames": lambda number: b"",
+}
+
+
+@given(st.sampled_from(sorted(FLOODS)), st.sampled_from([1, 12, 40, 400]), st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_a_flood_fills_nothing(what: str, count: int, is_node: bool) -> None:
+    """More than a peer that keeps to the windows would send, faster than this end can answer."""
+    node, keys, _ = joined()
+    session = node.session if is_node else Session(keys, 5, wire.WINDOW_DOWNLINK, 0, True)
+    assert session is not None
+    for counter in range(1, count + 1):
+        frame = frames.seal_data(keys if is_node else mirrored(keys), counter, FLOODS[what](counter), None, True)
+        if is_node:
+            node.receive(frame, 10)
+        else:
+            part = frames.split(frame)
+            assert not isinstance(part, str)
+            assert not isinstance(session.receive_data(part, 10), str)
+        check_bounds(session, False)
+        assert len(node._executing) <= wire.MAX_OPEN_REQUESTS
+    drain(node.next_frame if is_node else session.next_frame, 10)
+    check_bounds(session, True)
 
 
 # A bad link and restarts -----------------------------------------------------------------------------------
