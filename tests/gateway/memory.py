@@ -102,13 +102,14 @@ class MemoryUplinks:
         self._pending: list[tuple[str, int, str, bytes]] = []
         self.lookups = 0
         self.lookup_busy = False
+        self.unanswered: set[str] = set()  # devices of which nothing can be read
         self.lookup_s = 0.005
         self.durable: Callable[[list[tuple[str, int]]], None] = lambda entries: None
 
     async def last_sequence(self, device: str) -> int:
         self.lookups += 1
         await asyncio.sleep(self.lookup_s)
-        if self.lookup_busy:
+        if self.lookup_busy or device in self.unanswered:
             raise Busy("no leaf", 1.0)
         return max((n for d, n, _, _ in self.stored if d == device), default=0)
 

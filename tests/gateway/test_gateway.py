@@ -15,7 +15,10 @@ import pytest
 from nats.micro.request import Request
 
 from petiole_gateway.app import Gateway
+from petiole_gateway.hub.ports import Busy
 from petiole_gateway.links.udp import UdpError
+from petiole_gateway.nats.uplink_lane import Uplink
+from petiole_gateway.nats.uplinks import StoreUplinks
 
 from .memory import NullLogger
 from .real_time import until
@@ -156,7 +159,7 @@ async def test_a_tap_shows_frames_and_ends(world: World) -> None:
     async def see(message: object) -> None:
         seen.append(json.loads(message.data))  # type: ignore[attr-defined]
 
-    answer = await world.ask("tap", {"for_s": 0.5})
+    answer = await world.ask("tap", {"for_s": 2.0})
     await world.client.subscribe(answer["subject"], cb=see)
     await world.client.flush()
     node.publish(21.5)
@@ -169,6 +172,14 @@ async def test_a_device_key_is_on_disk_before_it_is_handed_out(world: World) -> 
     before = world.gateway.store.metrics.barrier_total
     await world.ask("device.add", {"name": "a"})
     assert world.gateway.store._barrier.barrier_total > before
+
+
+async def test_what_the_store_has_already_makes_the_hub_ask_again(world: World) -> None:
+    store = world.gateway.store
+    store.submit(Uplink("z", 5, f"up.{SITE}.z.ch0", b"by another gateway"))
+    with pytest.raises(Busy) as raised:
+        StoreUplinks(store).submit("z", 5, "ch0", b"the same")
+    assert 0 < raised.value.retry_after_s < 1
 
 
 async def test_a_restart_keeps_sessions_and_loses_nothing(world: World) -> None:

@@ -293,10 +293,11 @@ async def test_an_error_of_a_node_reaches_the_caller_with_a_code_that_is_one(sit
 
 
 @with_site
-async def test_many_commands_leave_nothing_behind(site: Site) -> None:
+async def test_many_commands_and_requests_leave_nothing_behind(site: Site) -> None:
     node = await site.node("a", MemoryLink())
-    for number in range(300):
+    for number in range(100):
         await site.hub.command("a", "led", [bool(number % 2)], 5)
+        await ask(node, "time.now")
     device = site.hub.device("a")
     assert device.current is not None
     assert len(device.current.session.acked) < 8

@@ -128,7 +128,8 @@ async def test_another_board_on_the_cable_joins_after_a_restart(site: Site) -> N
     await until(lambda: site.sessions.documents)
     await site.crash()
     old.off()
-    site.sessions.is_busy = True  # the session that was resumed can reserve nothing
+    site.sessions.is_busy = True  # the session that was resumed can reserve nothing,
+    site.uplinks.unanswered.add("old")  # and is not ready to take anything
     new = await site.node("new", link)
     new.publish(1)
     await until(lambda: new.is_empty)

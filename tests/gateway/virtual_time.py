@@ -7,6 +7,9 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any
 
+# Callbacks that call each other without any time between: far more than all nodes of a test have to say at one moment.
+MAX_TURNS_AT_ONCE = 50_000
+
 
 class _JumpingSelector(selectors.DefaultSelector):
     """Waits for nothing; says how long it was asked to wait."""
@@ -15,11 +18,15 @@ class _JumpingSelector(selectors.DefaultSelector):
         super().__init__()
         self.passed_s = 0.0
         self.selects = 0
+        self._selects_now = 0
 
     def select(self, timeout: float | None = None) -> Any:
         self.selects += 1
         if timeout is None:
             raise AssertionError("nothing will ever happen: every task waits and no timer runs")
+        self._selects_now = 0 if timeout > 0 else self._selects_now + 1
+        if self._selects_now > MAX_TURNS_AT_ONCE:
+            raise AssertionError("something spins: the loop turns and no time passes")
         self.passed_s += max(0.0, timeout)
         return super().select(0)
 
