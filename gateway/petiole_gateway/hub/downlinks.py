@@ -54,7 +54,6 @@ class Downlinks:
     def flush(self, entry: DeviceSession) -> None:
         """Send what the session has to say now, and come back when it has more."""
         device, session, place = entry.device, entry.session, entry.place
-        session.acked.clear()  # nobody asks for them
         if self._is_stopped or entry is not device.current:
             return
         if place is not None:
