@@ -90,7 +90,7 @@ async def test_nodes_ask_services(world: World) -> None:
 
     service = await nats.micro.add_service(world.client, name="oracle", version="1.0.0")
     await service.add_endpoint(name="ask", subject="oracle.ask", handler=handle)
-    await world.client.flush()
+    await world.subscribed()
     assert await node.ask("oracle.ask", {"n": 1}) == (0, {"asked": {"n": 1}})
     assert await node.ask("oracle.ask", "fail") == (422, "nothing can be done")
     assert await node.ask("oracle.ask", "odd") == (500, "odd code")
@@ -110,7 +110,7 @@ async def test_a_service_that_is_slow_is_given_up_by_the_gateway(world: World) -
 
     heard = asyncio.Event()
     await world.client.subscribe("slow.one", cb=ignore)
-    await world.client.flush()
+    await world.subscribed()
     # The node's own patience is longer than what it asks of the gateway: only then is it told.
     item = node.endpoint.request("slow.one", None, 200, 0)
     item.expires_at = 1 << 60
@@ -161,7 +161,7 @@ async def test_a_tap_shows_frames_and_ends(world: World) -> None:
 
     answer = await world.ask("tap", {"for_s": 2.0})
     await world.client.subscribe(answer["subject"], cb=see)
-    await world.client.flush()
+    await world.subscribed()
     node.publish(21.5)
     await until(lambda: any(entry["records"] for entry in seen))
     await until(lambda: world.gateway.hub.tap.publish is None)

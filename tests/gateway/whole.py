@@ -161,6 +161,10 @@ class World:
         """A method of the gateway; its error is an answer, too."""
         return json.loads((await self.request(f"gw.{SITE}.{method}", arguments)).data)
 
+    async def subscribed(self) -> None:
+        """Return when the server knows all subscriptions. The library's flush() overtakes them."""
+        await self.request("$SRV.PING.petiole-gateway")
+
     async def request(self, subject: str, arguments: Any = None, timeout_s: float = 10, **headers: str) -> Msg:
         payload = b"" if arguments is None else json.dumps(arguments).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
