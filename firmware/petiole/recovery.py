@@ -56,6 +56,8 @@ class Recovery:
 
     def sent(self, counter: int, items: "list[Item]", now: int) -> None:
         """A frame that asks for an ack has left with these items."""
+        # What came again in another frame needs no late ack of the first; its readings would only fill the heap.
+        self._sent = [s for s in self._sent if not s.lost or not all(item.is_done for item in s.items)]
         self._sent.append(Sent(counter, items, now))
         given_up = len(self._sent) - self.in_flight() - MAX_GIVEN_UP
         if given_up > 0:
