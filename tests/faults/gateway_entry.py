@@ -1,19 +1,37 @@
 """`petiole`, with a leaf server that notices a dead link within seconds and stays behind the proxy.
 
 By default the leaf would learn the addresses of the hub's other servers and go round the proxy that cuts its link.
+With FLUSH_S in the environment every flush of the disk takes so many seconds longer, as on an SD card.
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import sys
+import time
 
 from petiole_gateway import app
+from petiole_gateway.nats.barrier import Barrier
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_tools.cli import main
 
 LINK = {"ping_interval_s": 1.0, "ping_max": 2, "reconnect_s": 0.5, "ignore_discovered_servers": True}
+FLUSH_S = "PETIOLE_TEST_FLUSH_S"
+
+
+def slow_down_flushes(seconds: float) -> None:
+    flush = Barrier._sync
+
+    def slowly(barrier: Barrier) -> None:
+        time.sleep(seconds)
+        flush(barrier)
+
+    Barrier._sync = slowly  # type: ignore[method-assign]
+
 
 if __name__ == "__main__":
     app.LeafServer = functools.partial(LeafServer, settings=LINK)  # type: ignore[misc,assignment]
+    if FLUSH_S in os.environ:
+        slow_down_flushes(float(os.environ[FLUSH_S]))
     sys.exit(main())

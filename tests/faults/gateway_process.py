@@ -20,6 +20,7 @@ from petiole_tools.client import connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 
+from .gateway_entry import FLUSH_S
 from .waiting import PATIENCE_S, until
 
 _ROOT = Path(__file__).parents[2]
@@ -36,6 +37,7 @@ class GatewaySettings:
     serial: dict[Path, str] = field(default_factory=dict)
     hub: str | None = None
     hub_credentials: Path | None = None
+    flush_s: float = 0  # every flush of the disk takes so much longer
 
     def text(self) -> str:
         lines = [
@@ -81,6 +83,7 @@ class GatewayProcess:
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.PIPE,
             preexec_fn=ended_with_parent(),
+            env={**os.environ, FLUSH_S: str(self.settings.flush_s)},
         )
         self._process = process
         self._reader = asyncio.create_task(self._read(process))
@@ -149,9 +152,14 @@ class GatewayProcess:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    async def stop(self) -> None:
-        """Whatever state it is in, neither it nor its leaf server runs afterwards."""
+    async def stop(self, *, at_once: bool = False) -> None:
+        """Whatever state it is in, neither it nor its leaf server runs afterwards. `at_once`: nothing is written any
+        more."""
         pid = self.leaf_pid()
+        if at_once and pid is not None:
+            os.kill(pid, signal.SIGKILL)  # before the gateway's end tells it to end in order
+        if at_once:
+            await self.kill()
         if self.is_running:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
@@ -162,6 +170,7 @@ class GatewayProcess:
         if pid is not None and self.leaf_pid() == pid:
             os.kill(pid, signal.SIGCONT)
             os.kill(pid, signal.SIGKILL)
+        if pid is not None:
             await until(lambda: process_start(pid) is None, "the leaf server ends")
 
     # Asking ------------------------------------------------------------------------------------------------

@@ -51,11 +51,8 @@ def free_udp_port() -> int:
 class Rig:
     """`start`, `add_node`, break things, `verdict`, `stop`. Everything that was started is ended by its pid."""
 
-    def __init__(
-        self, folder: Path, *, hub_size: int = 3, with_hub: bool = True, state_dir: Path | None = None
-    ) -> None:
+    def __init__(self, folder: Path, *, hub_size: int = 3, state_dir: Path | None = None, flush_s: float = 0) -> None:
         self.folder = folder
-        self.with_hub = with_hub
         self.hub = HubCluster(folder / "hub", size=hub_size)
         self.proxy = CutProxy([(server.host, server.leaf_port) for server in self.hub.servers])
         self.nodes: dict[str, SimNode] = {}
@@ -63,6 +60,7 @@ class Rig:
         self.hub_connection: Connection
         self.began_ms = int(time.time() * 1000)
         self._state_dir = state_dir or folder / "state"
+        self._flush_s = flush_s
         self._serial: dict[Path, str] = {}
         self._stack = AsyncExitStack()
 
@@ -70,11 +68,10 @@ class Rig:
         """Hub, link and gateway. `ports`: node name → kind, for nodes on a serial line that come later."""
         for name, kind in (ports or {}).items():
             self._serial[self.port(name)] = FRAMINGS[kind]
-        settings = GatewaySettings(SITE, self._state_dir, free_udp_port(), self._serial)
-        if self.with_hub:
-            await self._start_hub()
-            settings.hub = f"nats-leaf://127.0.0.1:{self.proxy.port}"
-            settings.hub_credentials = self.hub.mint_site(SITE)
+        settings = GatewaySettings(SITE, self._state_dir, free_udp_port(), self._serial, flush_s=self._flush_s)
+        await self._start_hub()
+        settings.hub = f"nats-leaf://127.0.0.1:{self.proxy.port}"
+        settings.hub_credentials = self.hub.mint_site(SITE)
         self.gateway = GatewayProcess(self.folder, settings)
         self._stack.push_async_callback(self.gateway.stop)
         await self.gateway.start()
@@ -164,6 +161,22 @@ class Rig:
                 timeout_s=timeout_s,
             )
 
+    async def hub_has(self) -> int:
+        """Readings in the hub's stream; 0 while the cluster does not say."""
+        try:
+            return await _readings(JetStreamApi(self.hub_connection.client))
+        except NatsError:
+            return 0
+
+    async def catch_up(self, *, timeout_s: float = PATIENCE_S) -> float:
+        """Wait until the hub has all that is accepted at this moment; seconds it took."""
+        wanted = self.accepted_total()
+
+        async def caught_up() -> bool:
+            return await self.hub_has() >= wanted
+
+        return await until(caught_up, f"the hub has {wanted} readings", timeout_s=timeout_s)
+
     # The end -----------------------------------------------------------------------------------------------
 
     async def stored(self) -> list[Stored]:
@@ -186,7 +199,7 @@ class Rig:
         async def complete() -> bool:
             nonlocal stored
             stored = await self.stored()
-            if not leaf_may_have_less and len(stored) < await self._leaf_has():
+            if not leaf_may_have_less and len(stored) < await self.leaf_has():
                 return False
             names = {(entry.device, entry.name) for entry in stored}
             return all((device, line.name) in names for device, lines in accepted.items() for line in lines)
@@ -197,13 +210,16 @@ class Rig:
             stored = await self.stored()  # the comparison says what is missing
         return compare(accepted, stored, window=(self.began_ms, ended_ms), tolerance_ms=TIME_TOLERANCE_MS)
 
-    async def _leaf_has(self) -> int:
+    async def leaf_has(self) -> int:
         """Readings in the leaf's stream; nothing has been evicted from it."""
         target = self.gateway.options.target()
         connection = await connect(target.url, logger=Silent(), user=target.user, password=target.password)
         try:
-            info = await JetStreamApi(connection.client).stream_info("UP", subjects_filter=READINGS)
+            return await _readings(JetStreamApi(connection.client))
         finally:
             await connection.close()
-        assert info is not None
-        return sum((info["state"].get("subjects") or {}).values())
+
+
+async def _readings(api: JetStreamApi) -> int:
+    info = await api.stream_info("UP", subjects_filter=READINGS)
+    return sum(((info or {"state": {}})["state"].get("subjects") or {}).values())
