@@ -76,8 +76,8 @@ async def run(rig: Rig, disk: Disk, seed: int, report: Callable[[object], None],
     cuts = 3
     burnt = ahead = 0
     for _ in range(cuts):
-        await rig.catch_up()  # so that the hub gets what comes as fast as the disk, or faster
-        await rig.accept(luck.randrange(50, 400))
+        await rig.accept(luck.randrange(100, 400))
+        await rig.catch_up()  # from here on the hub has what comes before the disk has it
         await asyncio.sleep(luck.random() * 0.2)  # anywhere between two barriers
         ahead += await cut_power(rig, disk, with_nodes=with_nodes)
         burnt += (await rig.gateway.status())["store"]["burnt_total"]
