@@ -149,6 +149,30 @@ async def test_an_unclean_boot_throws_sessions_away(site: Site) -> None:
 
 
 @with_site
+async def test_a_power_cut_of_a_whole_site_gives_no_number_twice(site: Site) -> None:
+    """The hub upstream may have what the disk here had not: under an old number a new reading would be a repetition."""
+    first = await site.node("a", MemoryLink(), next_sequence=None)
+    first.publish(*range(20))
+    await until(lambda: first.is_empty)
+    used = site.uplinks.numbers("a")
+    first.off()
+    del site.uplinks.stored[5:]
+    await site.crash(with_sessions=False)
+    second = await site.node("a", MemoryLink(), next_sequence=None, boot=2)
+    second.publish(*range(20))
+    await until(lambda: second.is_empty)
+    assert len(site.uplinks.numbers("a")) == 25
+    assert not set(site.uplinks.numbers("a")[5:]) & set(used)
+    second.off()
+    site.uplinks.stored.clear()
+    await site.crash(with_sessions=False)
+    third = await site.node("a", MemoryLink(), next_sequence=None, boot=3)
+    third.publish(1)
+    await until(lambda: third.is_empty)
+    assert site.uplinks.numbers("a")[0] > max(used)
+
+
+@with_site
 async def test_a_session_that_cannot_be_read_is_joined_anew(site: Site) -> None:
     node = await site.node("a", MemoryLink())
     await site.hub.stop()

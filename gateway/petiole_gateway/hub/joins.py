@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 DEVICE_JOINS_MS = 10_000
 LINK_JOINS = 50
 LINK_JOINS_MS = 1_000
+# Lives of a node without a memory of its numbers that may have passed without a trace here: a power cut takes what the
+# disk had not got within a second or so, and joins are limited to the four above.
+FORGOTTEN_LIVES = 8
 
 
 class JoinDesk:
@@ -110,6 +113,10 @@ class JoinDesk:
             sequence = device.uplinks.taken
             if device.current is not None or device.provisional:
                 sequence = max(sequence, device.told_sequence) + wire.MAX_SEQUENCES_AHEAD
+            elif sequence or self._roster.has_lost_sessions:
+                # The hub upstream may have numbers that a power cut took from the store here; it would take new
+                # readings under them for repetitions.
+                sequence += FORGOTTEN_LIVES * wire.MAX_SEQUENCES_AHEAD
             device.told_sequence = sequence
         nonce = self._next_time().to_bytes(6, "big") + secrets.token_bytes(1)
         accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful())

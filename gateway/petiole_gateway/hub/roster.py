@@ -34,6 +34,7 @@ class Roster:
         self._by_id: dict[bytes, list[Device]] = {}
         self._places = Places()
         self.last_accept_time = 0  # ms since 1970, of the newest accept that is stored
+        self.has_lost_sessions = False  # stored ones were thrown away
         self._registry = registry
         self._sessions = sessions
         self._submit = submit
@@ -49,6 +50,7 @@ class Roster:
                 self._insert(self._device(document))
             except (KeyError, ValueError, TypeError, LocalError) as error:
                 self._logger.error("device_unreadable", device=name, error=repr(error))
+        self.has_lost_sessions = not with_sessions and bool(self.devices)
         for name, document in (await self._sessions.items()).items():
             device = self.devices.get(name)
             try:
