@@ -237,7 +237,8 @@ class MemoryNode:
     def receive(self, frame: bytes) -> None:
         if not self._is_on:
             return
-        for event in self.endpoint.receive(frame, now_ms()):
+        events: list[tuple[Any, ...]] = self.endpoint.receive(frame, now_ms())
+        for event in events:
             self.events.append(event)
             if event[0] == "command":
                 _, id, number, arguments = event

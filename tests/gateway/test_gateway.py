@@ -99,7 +99,9 @@ async def test_nodes_ask_services(world: World) -> None:
     assert (await node.ask("oracle.ask", "deep"))[0] in (0, 413)
     assert (await node.ask("nobody.home"))[0] == 404
     assert (await node.ask("$JS.API.INFO"))[0] == 403
-    assert await node.ask("oracle.ask", "nothing", timeout_ms=300) == ("failed", "timed_out")
+    # The node and the gateway lose patience at the same moment; on a busy machine either is first.
+    given_up = await node.ask("oracle.ask", "nothing", timeout_ms=300)
+    assert given_up in (("failed", "timed_out"), (408, "no answer on oracle.ask within 0.3 s"))
 
 
 async def test_a_service_that_is_slow_is_given_up_by_the_gateway(world: World) -> None:
@@ -256,13 +258,16 @@ async def test_after_an_unclean_boot_nodes_join_by_themselves(world: World) -> N
 
 async def test_a_leaf_server_that_is_killed_costs_nothing(world: World) -> None:
     node = await world.node("a")
-    assert world.gateway.leaf is not None
+    leaf = world.gateway.leaf
+    assert leaf is not None
+    killed: set[int | None] = {None}
     for round_ in range(3):
         node.publish(*range(round_ * 20, round_ * 20 + 20))
-        pid = world.gateway.leaf.pid
+        pid = leaf.pid
         assert pid is not None
+        killed.add(pid)
         os.kill(pid, signal.SIGKILL)
-        await until(lambda pid=pid: world.gateway.leaf.pid not in (None, pid))  # type: ignore[union-attr]
+        await until(lambda: leaf.pid not in killed)
     await until(lambda: node.is_empty)
     await until(lambda: world.client.is_connected)
     assert await world.stored() == [("a", number + 1, number) for number in range(60)]

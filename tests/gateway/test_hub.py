@@ -119,13 +119,13 @@ async def test_a_ninth_open_command_is_refused(site: Site) -> None:
 @with_site
 async def test_a_node_asks_a_service(site: Site) -> None:
     node = await site.node("a", MemoryLink())
-    for subject, status in (("time.now", 0), ("nobody.here", 404), ("$SYS.REQ", 403), ("gw.home.status", 403)):
-        item = node.endpoint.request(subject, [1], 5000, 0)
+    asked = {"time.now": 0, "nobody.here": 404, "$SYS.REQ": 403, "gw.home.status": 403}
+    items = {node.endpoint.request(subject, [1], 5000, 0): subject for subject in asked}
+    for item in items:
         item.expires_at = 1 << 60
-        node.pump()
-        await until(lambda item=item: any(e[0] == "reply" and e[1] is item for e in node.events))
-        reply = next(e for e in node.events if e[0] == "reply" and e[1] is item)
-        assert reply[2] == status, subject
+    node.pump()
+    await until(lambda: node.count("reply") == len(asked))
+    assert {items[event[1]]: event[2] for event in node.events if event[0] == "reply"} == asked  # type: ignore[index]
     assert site.requester.asked == [("time.now", [1]), ("nobody.here", [1])]
 
 
@@ -252,7 +252,7 @@ async def test_two_devices_with_one_id_both_join(site: Site) -> None:
     nodes = [await site.node(name, link, peer=name) for name in "ab"]
     for node in nodes:
         node.publish(1)
-        await until(lambda node=node: node.is_empty)
+    await until(lambda: all(node.is_empty for node in nodes))
     assert site.uplinks.numbers("a") == site.uplinks.numbers("b") == [1]
 
 

@@ -426,7 +426,7 @@ def test_whatever_a_stranger_sends_hurts_nobody(datagrams: list[bytes], seed: in
         rng = random.Random(seed)
 
         def attack(bad: MemoryNode) -> None:
-            recorded = [frame for link in (bad.link, site.nodes[0].link) for frame in link.received + link.sent]  # type: ignore[attr-defined]
+            recorded = [frame for link in (bad.link, site.nodes[0].link) for frame in link.received + link.sent]
             places = [Place(bad.link, None), Place(site.nodes[0].link, None), Place(bad.link, ("10.0.0.1", 7))]
             for datagram in datagrams:
                 site.hub.receive(rng.choice(places), datagram)

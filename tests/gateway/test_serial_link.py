@@ -12,6 +12,8 @@ import pytest
 import serial
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from serial.tools import list_ports
+from serial.tools.list_ports_common import ListPortInfo
 
 from petiole.framer import CobsFramer, LineFramer
 from petiole_gateway.hub.ports import Place
@@ -99,6 +101,12 @@ async def rig(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     await rig.stop()
 
 
+def collected(got: list[bytes], frames: list[bytes]) -> list[bytes]:
+    """All frames so far, with these."""
+    got.extend(frames)
+    return got
+
+
 async def test_frames_pass_both_ways(rig: Rig) -> None:
     rig.board.plug()
     link = rig.start()
@@ -109,7 +117,7 @@ async def test_frames_pass_both_ways(rig: Rig) -> None:
         link.send(frame, None)
     await until(lambda: rig.frames == FRAMES[:10])
     got: list[bytes] = []
-    await until(lambda: got.extend(framer.feed(rig.board.read())) or got == FRAMES[:10])
+    await until(lambda: collected(got, framer.feed(rig.board.read())) == FRAMES[:10])
 
 
 async def test_half_frames_and_noise_cost_no_more_than_themselves(rig: Rig) -> None:
@@ -144,18 +152,22 @@ async def test_a_port_that_is_unplugged_comes_back_without_old_bytes(rig: Rig) -
     await until(lambda: link.is_open)
     rig.board.write(framer.wrap(FRAMES[0]) + framer.wrap(FRAMES[1])[:7])
     await until(lambda: rig.frames == [FRAMES[0]])
-    for round_ in range(3):
+
+    async def replug(count: int) -> None:
         rig.board.unplug()
         await until(lambda: not link.is_open)
         link.send(FRAMES[5], None)
         rig.board.plug()
-        await until(lambda count=round_ + 2: link.is_open and link.opened_total == count)
+        await until(lambda: link.is_open and link.opened_total == count)
         rig.board.write(framer.wrap(FRAMES[2]))
         link.send(FRAMES[3], None)
-        await until(lambda count=round_ + 2: len(rig.frames) == count)
+        await until(lambda: len(rig.frames) == count)
         got: list[bytes] = []
-        await until(lambda got=got: got.extend(framer.feed(rig.board.read())) or got)
+        await until(lambda: collected(got, framer.feed(rig.board.read())))
         assert got == [FRAMES[3]]
+
+    for count in (2, 3, 4):
+        await replug(count)
     assert rig.frames == [FRAMES[0]] + [FRAMES[2]] * 3
 
 
@@ -190,10 +202,40 @@ def test_what_is_no_port_is_named(tmp_path: Path, make: Callable[[Path], None], 
     assert raised.value.port == str(path)
 
 
-def test_a_usb_number_that_is_absent_lists_those_present() -> None:
-    with pytest.raises(PortError, match="no such USB device") as raised:
-        open_port("usb:NONE-OF-THESE", 115200)
-    assert "present" in raised.value.hint
+def usb(device: str, number: str | None) -> ListPortInfo:
+    info = ListPortInfo(device)
+    info.serial_number = number
+    return info
+
+
+def test_a_usb_number_is_looked_up_and_one_that_is_absent_lists_those_present(monkeypatch: pytest.MonkeyPatch) -> None:
+    present = [usb("/dev/ttyS0", None), usb("/dev/ttyACM1", "E66B"), usb("/dev/ttyACM0", "E66A")]
+    monkeypatch.setattr(list_ports, "comports", lambda: present)
+    assert links.resolve("usb:E66A") == "/dev/ttyACM0"
+    assert links.resolve("/dev/ttyACM7") == "/dev/ttyACM7"
+    with pytest.raises(PortError, match="usb:E66C: no such USB device") as raised:
+        open_port("usb:E66C", 115200)
+    assert raised.value.hint == "USB serial numbers present: E66A, E66B"
+    assert not raised.value.busy
+    present.clear()
+    with pytest.raises(PortError) as raised:
+        open_port("usb:E66C", 115200)
+    assert raised.value.hint == "USB serial numbers present: none"
+
+
+def test_a_usb_device_in_use_is_busy_under_the_name_it_was_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    board = Board(tmp_path / "tty")
+    board.plug()
+    monkeypatch.setattr(list_ports, "comports", lambda: [usb(str(board.path), "E66A")])
+    first = open_port("usb:E66A", 115200)
+    with pytest.raises(PortError, match="usb:E66A: is in use") as raised:
+        open_port("usb:E66A", 115200)
+    first.close()
+    board.unplug()
+    assert raised.value.busy
+    assert "another program" in raised.value.hint
 
 
 def test_a_port_without_permission_names_the_group(tmp_path: Path) -> None:
@@ -228,7 +270,12 @@ async def test_a_console_carries_frames_between_what_the_board_prints(rig: Rig) 
     assert link.dropped["base64"] == 1
     link.send(FRAMES[4], None)
     sent = bytearray()
-    await until(lambda: sent.extend(rig.board.read()) or sent.endswith(b"\n"))
+
+    def is_whole() -> bool:
+        sent.extend(rig.board.read())
+        return sent.endswith(b"\n")
+
+    await until(is_whole)
     assert all(byte >= 32 for byte in sent[:-1]), "a control character would stop the board's program"
 
 
@@ -243,12 +290,13 @@ async def test_a_reader_that_does_not_read_costs_bounded_memory_and_no_time(rig:
     assert link.unsent_dropped_total > 0
     framer = CobsFramer(250)
     got: list[bytes] = []
-    await until(lambda: got.extend(framer.feed(rig.board.read())) or not link._unsent)
-    await until(lambda: got.extend(framer.feed(rig.board.read())) or len(got) == 1000 - link.unsent_dropped_total)
+    whole = 1000 - link.unsent_dropped_total
+    await until(lambda: collected(got, framer.feed(rig.board.read())) and not link._unsent)
+    await until(lambda: collected(got, framer.feed(rig.board.read())) and len(got) == whole)
     assert set(got) == {frame}, "what was sent is whole"
     got.clear()
     link.send(FRAMES[0], None)
-    await until(lambda: got.extend(framer.feed(rig.board.read())) or got == [FRAMES[0]])
+    await until(lambda: collected(got, framer.feed(rig.board.read())) == [FRAMES[0]])
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any
 
 import pytest
 
@@ -52,7 +53,8 @@ async def test_after_a_crash_one_round_trip_tells_the_node_where_to_go_on(site: 
     node.publish(1, 2)
     await until(lambda: node.is_empty and site.sessions.documents)
     await site.crash()
-    site.hub.tap.publish = (seen := []).append
+    seen: list[dict[str, Any]] = []
+    site.hub.tap.publish = seen.append
     node.publish(3)
     await until(lambda: node.is_empty)
     assert [record["kind"] for entry in seen for record in entry["records"]].count("COUNTER_FLOOR") == 1

@@ -65,7 +65,8 @@ class UdpNode:
             frame = self._sock.recv(300)
         except OSError:  # nobody is there at the moment
             return
-        for event in self.endpoint.receive(frame, monotonic_ms()):
+        events: list[tuple[Any, ...]] = self.endpoint.receive(frame, monotonic_ms())
+        for event in events:
             self.events.append(event)
             if event[0] == "command":
                 _, id, number, arguments = event
@@ -133,7 +134,7 @@ class World:
             user=access.user,
             password=access.password,
             max_reconnect_attempts=-1,
-            reconnect_time_wait=0.05,
+            reconnect_time_wait=0.05,  # type: ignore[arg-type]  # it is slept, so a fraction is as good
             error_cb=self._heard,
         )
         self._stack.push_async_callback(self.client.close)
@@ -172,7 +173,7 @@ class World:
 
     async def command(self, device: str, command: str, arguments: Any = None, **headers: str) -> tuple[int, Any]:
         """(0, result), or the code and text of the error."""
-        reply = await self.request(f"dev.{SITE}.{device}.{command}", arguments, **headers)
+        reply = await self.request(f"dev.{SITE}.{device}.{command}", arguments, timeout_s=10, **headers)
         code = (reply.headers or {}).get("Nats-Service-Error-Code")
         if code is None:
             return 0, json.loads(reply.data)
@@ -180,7 +181,7 @@ class World:
 
     async def stored(self) -> list[tuple[str, int, Any]]:
         """(device, sequence, value) of every reading in the leaf's stream, in its order."""
-        found = []
+        found: list[tuple[str, int, Any]] = []
         number = 0
         while True:
             body = {"seq": number + 1, "next_by_subj": f"up.{SITE}.>"}
