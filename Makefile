@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types portability vectors bench soak demo gateway clean
+.PHONY: help setup test lint types portability firmware vectors bench soak demo gateway clean
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ types: $(STAMP) ## Check types with mypy, strict
 
 portability: $(STAMP) ## Check that the firmware keeps to what all three runtimes understand
 	$(BIN)/python -m petiole_tools.portability
+
+firmware: $(STAMP) ## Build the firmware for boards in build/firmware
+	$(BIN)/python -m petiole_tools.firmware_build build/firmware
 
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import petiole
+from petiole_tools import firmware_build
 from petiole_tools.sim.impairment import PERFECT, Impairment, Pump, UdpRelay
 
 KINDS = ("uart", "console", "udp")
@@ -224,9 +225,15 @@ class SimNode:
 
     def _install(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        ignored = shutil.ignore_patterns("__pycache__", "*.pyi")
-        for package in ("petiole", "petiole_node"):
-            shutil.copytree(_FIRMWARE / package, self.folder / package, ignore=ignored, dirs_exist_ok=True)
+        for package in ("petiole", "petiole_node"):  # of another version, or another runtime
+            shutil.rmtree(self.folder / package, ignore_errors=True)
+        built = firmware_build.for_simulation() if self._runtime() == "micropython" else None
+        if built is not None:
+            shutil.copytree(built, self.folder, dirs_exist_ok=True)
+        else:
+            ignored = shutil.ignore_patterns("__pycache__", "*.pyi")
+            for package in ("petiole", "petiole_node"):
+                shutil.copytree(_FIRMWARE / package, self.folder / package, ignore=ignored)
         main = _FIRMWARE / "main.py"  # not part of an installed package
         (self.folder / "main.py").write_text(main.read_text() if main.exists() else "import app\n")
         shutil.copy(self.spec.app, self.folder / "app.py")
@@ -236,9 +243,11 @@ class SimNode:
         values = {"name": self.spec.name, "key": self.spec.key.hex(), "links": [link], **self.spec.settings}
         (self.folder / "petiole.json").write_text(json.dumps(values))
 
+    def _runtime(self) -> str:
+        return self.spec.runtime or runtime()[0]
+
     def _command(self) -> list[str]:
-        kind = self.spec.runtime or runtime()[0]
-        if kind == "cpython":
+        if self._runtime() == "cpython":
             return [sys.executable, "main.py"]
         binary = find_micropython()
         if binary is None:
