@@ -33,8 +33,8 @@ def _cells(line: str) -> list[str]:
 
 
 def numbers() -> dict[str, int]:
-    """The table of section 18."""
-    marked = re.search(r"<!-- wire:begin -->\n(.*?)<!-- wire:end -->", section(18), re.DOTALL)
+    """The table of section 19."""
+    marked = re.search(r"<!-- wire:begin -->\n(.*?)<!-- wire:end -->", section(19), re.DOTALL)
     assert marked is not None
     rows = table(marked.group(1), "name", "value")
     named = {name: int(value) for name, value in rows}

@@ -190,7 +190,7 @@ def test_every_drop_reason_is_explained_and_used() -> None:
 
 
 def test_every_vector_file_is_named_and_there() -> None:
-    named = set(re.findall(r"`([a-z0-9_]+\.json)`", section(19)))
+    named = set(re.findall(r"`([a-z0-9_]+\.json)`", section(20)))
     there = {path.name for path in (ROOT / "tests/vectors").glob("*.json")}
     assert named == there
 

@@ -133,10 +133,10 @@ class NodeEndpoint:
         if self.session is not None and len(self.session.queue) < MAX_LIVE:
             self.session.send(Encoded(bytes((wire.LOG,)) + cbor.encode((level, text[:160])), False))
 
-    def sleep(self, seconds: int) -> None:
-        """Announce that the node sleeps now, for about so long (0: unknown)."""
+    def sleep(self, seconds: int, listens: bool = False) -> None:
+        """Announce that the node sleeps for about so long (0: unknown), now or when the next frame is answered."""
         if self.session is not None:
-            self.session.notify(bytes((wire.SLEEP,)) + varint(seconds))
+            self.session.notify(bytes((wire.SLEEP,)) + varint(2 * seconds + listens))
 
     def ask_time(self) -> None:
         """Ask for the time; the clock is set by the answer."""

@@ -63,6 +63,9 @@ REQUEST = 0x01
 REPLY = 0x02
 MANIFEST = 0x03
 LOG = 0x04
+MAIL = 0x09
+MAIL_RESULT = 0x0A
+POLICY = 0x10
 
 # Readings (section 9)
 TAKEN_NOW = 0
@@ -119,3 +122,12 @@ MAX_CHANNELS = 64
 MAX_COMMANDS = 64
 MAX_NAME = 32
 MAX_UNIT = 16
+
+# Sleep and mail (section 17)
+LISTENING_MS = 10000  # a sleepy node that says nothing for so long has gone back to sleep
+MAIL_WAIT_MS = 150  # one commit of readings and its ack: mail travels with it
+MAX_AWAKE_S = 3600
+MAX_PERIOD_S = 2592000  # 30 days
+MAX_SPACING_MS = 3600000
+REMEMBERED_ITEMS = 16
+REMEMBERED_RESULT = 64  # bytes of a result that was acknowledged already

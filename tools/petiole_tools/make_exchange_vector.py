@@ -128,5 +128,5 @@ def _loss(t: Transcript) -> None:
     both = t.data(GATEWAY, r.acks(8, 1), "ACK 8 and 7")
     t.step(5295, "gateway", "durable", both)
     t.step(5300, "node", "receive", expect="durable")
-    t.step(6000, "node", "sleep", t.data(NODE, r.seconds(r.SLEEP, 600), "SLEEP 600"), seconds=600)
+    t.step(6000, "node", "sleep", t.data(NODE, r.seconds(r.SLEEP, 1200), "SLEEP 600"), seconds=600)
     t.step(6005, "gateway", "receive")

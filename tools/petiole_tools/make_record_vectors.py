@@ -50,6 +50,7 @@ def _read(channel: int, number: int | None, form: str, moment: int, value: Any) 
 
 def _kinds() -> list[Case]:
     request = [513, 0, [True], 5000]
+    mail = [(1 << 32) - 1, 0, [True]]
     out = [
         _valid("nothing", b"", [], True),
         _valid("ACK", r.acks(200, 0x81), [[0x40, [200, 0x81]]], False),
@@ -58,7 +59,8 @@ def _kinds() -> list[Case]:
         _valid("TIME", r.time(TIME), [[0x42, [0, TIME]]], False),
         _valid("TIME, doubtful, the last one", r.time((1 << 48) - 1, True), [[0x42, [1, (1 << 48) - 1]]], False),
         _valid("TIME_REQUEST", r.TIME_REQUEST, [[0x43, None]], True),
-        _valid("SLEEP", r.seconds(r.SLEEP, 600), [[0x44, 600]], False),
+        _valid("SLEEP for 600 s", r.seconds(r.SLEEP, 1200), [[0x44, 1200]], False),
+        _valid("SLEEP for 600 s, after the answer", r.seconds(r.SLEEP, 1201), [[0x44, 1201]], False),
         _valid("SLEEP, unknown", r.seconds(r.SLEEP, 0), [[0x44, 0]], False),
         _valid("BUSY", r.seconds(r.BUSY, 300), [[0x45, 300]], False),
         _valid("FLOOR", r.floor(1000, 200), [[0x46, [1000, 200]]], True),
@@ -74,6 +76,10 @@ def _kinds() -> list[Case]:
         _valid("REPLY", r.extension(r.REPLY, [513, 0, {"x": 1.5}]), [[2, describe([513, 0, {"x": 1.5}])]], True),
         _valid("MANIFEST", r.extension(r.MANIFEST, MANIFEST), [[3, describe(MANIFEST)]], True),
         _valid("LOG", r.extension(r.LOG, [30, "warm"]), [[4, describe([30, "warm"])]], False),
+        _valid("MAIL", r.extension(r.MAIL, mail), [[9, describe(mail)]], True),
+        _valid("MAIL again", r.extension(r.MAIL, [*mail, 2]), [[9, describe([*mail, 2])]], True),
+        _valid("MAIL_RESULT", r.extension(r.MAIL_RESULT, [7, 0, None]), [[10, describe([7, 0, None])]], True),
+        _valid("POLICY", r.extension(r.POLICY, [600, 0]), [[16, describe([600, 0])]], True),
         _valid("an extension that nobody knows", r.extension(0x3F, b"\x01"), [[0x3F, describe(b"\x01")]], True),
         _valid("several", r.acks(1) + r.PING + r.message_taken(2), [[0x40, [1, 0]], [0x49, None], [0x4D, 2]], True),
         _valid("ACK and LOG", r.acks(1) + r.extension(4, [10, ""]), [[0x40, [1, 0]], [4, describe([10, ""])]], False),

@@ -114,7 +114,7 @@ class Conversation:
         elif kind == wire.MANIFEST:
             self._manifest(entry, value)
         elif kind == wire.SLEEP:
-            device.asleep_since, device.sleep_ms = now, 1000 * value
+            device.asleep_since, device.sleep_ms = now, 1000 * (value >> 1)
         elif kind == wire.LOG:
             self._log(device, value)
         elif kind < 0x40:

@@ -39,6 +39,9 @@ _KINDS = {
     wire.REPLY: "REPLY",
     wire.MANIFEST: "MANIFEST",
     wire.LOG: "LOG",
+    wire.MAIL: "MAIL",
+    wire.MAIL_RESULT: "MAIL_RESULT",
+    wire.POLICY: "POLICY",
 }
 
 
@@ -136,7 +139,15 @@ def _describe(device: Device, record: Reading | Record) -> dict[str, Any]:
         out.update(id=readings.plain(value[0]), target=target, arguments=readings.plain(value[2]))
     elif kind == wire.REPLY and isinstance(value, list) and len(value) == 3:
         out.update(zip(("id", "status", "value"), readings.plain(value), strict=True))
-    elif kind in (wire.SLEEP, wire.BUSY, wire.AWAKE):
+    elif kind == wire.MAIL and isinstance(value, list) and len(value) >= 3:
+        target = device.channels.command_name(value[1]) if isinstance(value[1], int) else readings.plain(value[1])
+        out.update(item=readings.plain(value[0]), target=target, arguments=readings.plain(value[2]))
+        out["attempt"] = readings.plain(value[3]) if len(value) > 3 else 1
+    elif kind == wire.MAIL_RESULT and isinstance(value, list) and len(value) == 3:
+        out.update(zip(("item", "status", "value"), readings.plain(value), strict=True))
+    elif kind == wire.SLEEP:
+        out.update(seconds=value >> 1, listens=bool(value & 1))
+    elif kind in (wire.BUSY, wire.AWAKE):
         out["seconds"] = value
     elif value is not None:
         out["value"] = readings.plain(value)
