@@ -46,6 +46,11 @@ class Connection:
         it and send it later, long after its sender gave up."""
         return self._up.is_set() and self.client.is_connected
 
+    @property
+    def domain(self) -> str | None:
+        """JetStream domain of the connected server: the hub's, or the name of the site whose leaf it is."""
+        return self.client._server_info.get("domain")
+
     def listen(self, listener: Callable[[bool], None]) -> Callable[[], None]:
         """Call `listener(True)` after every (re)connect and `listener(False)` after every loss; returns the
         function that ends it."""
@@ -95,10 +100,12 @@ async def connect(
     user: str | None = None,
     password: str | None = None,
     credentials: Path | None = None,
+    inbox_prefix: str = "_INBOX",
     timeout_s: float = 10.0,
     ping_interval_s: int = PING_INTERVAL_S,
 ) -> Connection:
-    """Connect, check the server's version, and stay connected for ever.
+    """Connect, check the server's version, and stay connected for ever. On a leaf, `inbox_prefix` must be that of
+    its site (`site_inbox`) for answers from the hub to arrive.
 
     NotConnectedError if the first connection is not there within `timeout_s`, SecurityError if the server
     refuses the credentials, VersionError if it is too old.
@@ -109,6 +116,7 @@ async def connect(
         "name": name,
         "max_reconnect_attempts": -1,
         "reconnect_time_wait": RECONNECT_WAIT_S,
+        "inbox_prefix": inbox_prefix,
         "ping_interval": ping_interval_s,
         "max_outstanding_pings": MAX_OUTSTANDING_PINGS,
         "connect_timeout": 2,

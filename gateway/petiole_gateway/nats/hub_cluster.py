@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from .binary import find_nats_server
@@ -51,9 +52,9 @@ class HubCluster:
         """Where leaf servers connect, with credentials from `mint_site`."""
         return [f"nats-leaf://{server.host}:{server.leaf_port}" for server in self.servers]
 
-    def mint_site(self, site: str) -> Path:
+    def mint_site(self, site: str, *, sends_to: Sequence[str] = ()) -> Path:
         """Credentials file for the leaf of `site`."""
-        return self.operator.mint_site(site, self.folder / f"{site}.creds")
+        return self.operator.mint_site(site, self.folder / f"{site}.creds", sends_to=sends_to)
 
     def log_path(self, index: int) -> Path:
         """Log file of one server."""

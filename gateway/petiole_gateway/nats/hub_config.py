@@ -11,7 +11,20 @@ from .errors import ConfigError, KeyFileError
 from .jwt import NatsKey, Permissions, account_jwt, credentials_text, operator_jwt, user_jwt
 from .leaf_config import checked_host, checked_port, quoted
 from .private_file import create_private, read_private, write_private
-from .subjects import HUB_CONSUMER, HUB_DOMAIN, UPLINK_STREAM, checked_token, delivery_subject
+from .subjects import (
+    DOCUMENT_STREAM,
+    HUB_CONSUMER,
+    HUB_DOMAIN,
+    UPLINK_STREAM,
+    checked_token,
+    delivery_subject,
+    document_subject,
+    domain_api,
+    hub_notice_subject,
+    mail_filter,
+    mail_stream,
+    site_inbox,
+)
 
 _TOKENS_FILE = "operator.json"
 
@@ -31,20 +44,29 @@ class HubServer:
     tls_key: Path | None = None
 
 
-def site_permissions(site: str) -> Permissions:
+def site_permissions(site: str, *, sends_to: Sequence[str] = ()) -> Permissions:
     """All that the leaf of `site` may do at the hub: nothing that today's functions do not use.
 
     `publish` is leaf → hub, `subscribe` is hub → leaf. Names follow the pre-created consumer of the uplink stream:
     data on its delivery subject, its RESET by the hub, the hub's flow control answers. Without the `$JS.FC` entry
     the first thousand messages pass and then nothing, without any log line.
+
+    Of the mailboxes a site reads and deletes what is in its own stream, and writes its own documents. It may create no
+    consumer: the hub would deliver to any subject that the site names, commands of other sites included. Programs on
+    the leaf may send items to devices of the sites in `sends_to`, and ask what became of them.
     """
-    checked_token("site", site)
+    api, mail = domain_api(HUB_DOMAIN), mail_stream(site)
     return Permissions(
         publish=(
             delivery_subject(site),
             "$JSC.R.>",  # answers to the hub's RESET of the consumer; the names are random
             f"live.{site}.>",
+            f"event.{site}.>",
             "_INBOX.>",  # answers to requests; `allow_responses` is not honoured on leaf connections
+            *(f"{api}.{call}.{mail}" for call in ("STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "DIRECT.GET")),
+            f"{api}.{document_subject(site, '>')}",
+            *(f"{api}.DIRECT.GET.{DOCUMENT_STREAM}.{document_subject(each, '>')}" for each in (site, *sends_to)),
+            *(mail_filter("down", each) for each in sends_to),
         ),
         subscribe=(
             f"$JS.{site}.API.CONSUMER.RESET.{UPLINK_STREAM}.{HUB_CONSUMER}",
@@ -52,6 +74,8 @@ def site_permissions(site: str) -> Permissions:
             f"dev.{site}.>",
             f"gw.{site}.>",
             "$SRV.>",
+            f"{hub_notice_subject(site)}.>",
+            f"{site_inbox(site)}.>",  # and no other inbox: answers to others are not for this site
         ),
         connection_types=("LEAFNODE",),
     )
@@ -162,9 +186,10 @@ class HubOperator:
         """Credentials for the system account (server events, monitoring)."""
         return self._mint("sys", "sys", name, Permissions(), path)
 
-    def mint_site(self, site: str, path: Path) -> Path:
-        """Credentials for the leaf of one site: leaf connections only, its own subjects only."""
-        return self._mint("fleet-signing", "fleet", f"leaf-{site}", site_permissions(site), path)
+    def mint_site(self, site: str, path: Path, *, sends_to: Sequence[str] = ()) -> Path:
+        """Credentials for the leaf of one site: leaf connections only, its own subjects only, and mail to the devices
+        of the sites in `sends_to`."""
+        return self._mint("fleet-signing", "fleet", f"leaf-{site}", site_permissions(site, sends_to=sends_to), path)
 
     def _mint(self, signer: str, account: str, name: str, permissions: Permissions, path: Path) -> Path:
         user = NatsKey.generate("user")

@@ -98,7 +98,7 @@ async def ensure_leaf_uplink(
     info = await api.stream_info(UPLINK_STREAM)
     if info is None:
         config["first_seq"] = max(1, int(time.time()) * SEQUENCES_PER_SECOND)
-    info = await _ensure_stream(api, config, info)
+    info = await ensure_stream(api, config, info)
     if with_hub and await api.consumer_info(UPLINK_STREAM, HUB_CONSUMER) is None:
         await silence_leaf_consumer(api, site)
     return info
@@ -147,7 +147,7 @@ async def ensure_hub_uplink(
         "allow_direct": True,
         "sources": known + wanted,
     }
-    return await _ensure_stream(api, config, info)
+    return await ensure_stream(api, config, info)
 
 
 async def remove_hub_site(api: JetStreamApi, site: str) -> bool:
@@ -162,7 +162,8 @@ async def remove_hub_site(api: JetStreamApi, site: str) -> bool:
     return True
 
 
-async def _ensure_stream(api: JetStreamApi, config: Document, info: Document | None = None) -> Document:
+async def ensure_stream(api: JetStreamApi, config: Document, info: Document | None = None) -> Document:
+    """The stream with at least this configuration; its STREAM.INFO. `info`, when given, is what it is now."""
     name = config["name"]
     info = info or await api.stream_info(name)
     if info is None:

@@ -14,6 +14,8 @@ from .errors import ConfigError
 UPLINK_STREAM = "UP"
 HUB_CONSUMER = "hub"  # the pre-created consumer on each leaf through which the hub sources UP
 HUB_DOMAIN = "hub"
+LEAF_MAIL_STREAM = "OUT"  # of the leaf: what local programs send to the site's devices
+DOCUMENT_STREAM = "KV_mailbox"  # the bucket of what became of items, on the hub and on each leaf
 SEQUENCE_HEADER = "Petiole-Sequence"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -68,3 +70,41 @@ def delivery_subject(site: str) -> str:
 def domain_api(domain: str | None) -> str:
     """Prefix of the JetStream API: of the server one is connected to, or of a domain."""
     return "$JS.API" if domain is None else f"$JS.{domain}.API"
+
+
+def mail_stream(site: str) -> str:
+    """The hub's stream of what is sent to the devices of one site."""
+    return f"DOWN_{checked_token('site', site)}"
+
+
+def mail_filter(purpose: str, site: str, device: str | None = None) -> str:
+    """All mail of a site or of a device; `purpose` is down (the hub's stream) or out (the leaf's)."""
+    return f"{purpose}.{checked_token('site', site)}." + (
+        ">" if device is None else f"{checked_token('device', device)}.>"
+    )
+
+
+def hub_notice_subject(site: str) -> str:
+    """Where the hub announces what has come for a site, with the item in it."""
+    return f"in.{checked_token('site', site)}.mail"
+
+
+def leaf_notice_subject(site: str) -> str:
+    """The same for what local programs send; never leaves the leaf."""
+    return f"local.mail.{checked_token('site', site)}"
+
+
+def document_subject(site: str, rest: str) -> str:
+    """A document of the bucket `mailbox`; `rest` is `<device>.<id>` or a wildcard."""
+    return f"$KV.mailbox.{checked_token('site', site)}.{rest}"
+
+
+def event_subject(site: str, device: str, topic: str) -> str:
+    """What happens to a device, for whoever listens."""
+    return f"event.{checked_token('site', site)}.{checked_token('device', device)}.{topic}"
+
+
+def site_inbox(site: str) -> str:
+    """Prefix of inboxes of programs on a site's leaf: only there does the hub answer them, so that no leaf can read
+    answers to others."""
+    return f"_INBOX.{checked_token('site', site)}"
