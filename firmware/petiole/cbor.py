@@ -145,10 +145,10 @@ def _decode(
     if major == 7:
         return _decode_simple(data, start, offset), offset
     if major < 4:
-        raw = bytes(data[offset : offset + argument])
+        raw = memoryview(data)[offset : offset + argument]
         offset += argument
         if major == 2:
-            return raw, offset
+            return bytes(raw), offset
         try:
             return str(raw, "utf-8"), offset
         except ValueError:

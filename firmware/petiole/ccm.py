@@ -14,6 +14,8 @@ if MYPY:
 NONCE_LENGTH = 13
 MAX_AAD = 32
 _PADDING = bytes(15)
+# One XOR of integers is many times faster than a loop over bytes, and pieces need no large piece of a heap in pieces.
+_PIECE = 64
 
 
 def scratch(max_length: int = 256) -> tuple[memoryview, memoryview]:
@@ -21,8 +23,8 @@ def scratch(max_length: int = 256) -> tuple[memoryview, memoryview]:
     blocks = (max_length + 15) // 16
     if not 0 < blocks < 255:
         raise ValueError("max_length")
-    # First block, length and AAD (2 + 32 bytes, padded), plaintext; first key block, one key block each.
-    return memoryview(bytearray(64 + 16 * blocks)), memoryview(bytearray(16 + 16 * blocks))
+    # First block, length and AAD (2 + 32 bytes, padded), plaintext; first key block, one key block each, tag.
+    return memoryview(bytearray(64 + 16 * blocks)), memoryview(bytearray(32 + 16 * blocks))
 
 
 class Ccm:
@@ -43,7 +45,7 @@ class Ccm:
         self._aes = aes
         self.tag_length = tag_length
         self._mac, self._stream = buffers or scratch(max_length)
-        self._max_length = min(max_length, len(self._stream) - 16)
+        self._max_length = min(max_length, len(self._stream) - 32)
 
     def seal(self, nonce: bytes, aad: bytes, plaintext: bytes) -> bytes:
         """Return ciphertext + tag."""
@@ -51,12 +53,13 @@ class Ccm:
         if length > self._max_length:
             raise ValueError("plaintext")
         first = self._first(nonce, aad)
-        stream = self._keystream(first, length)
-        # One XOR of big integers is many times faster than a loop over bytes.
-        from_bytes = int.from_bytes
-        text = from_bytes(plaintext, "big") ^ from_bytes(stream[16 : 16 + length], "big")
-        tag = self._tag(first, aad, plaintext) ^ from_bytes(stream[: self.tag_length], "big")
-        return (text << 8 * self.tag_length | tag).to_bytes(length + self.tag_length, "big")
+        self._keystream(first, length)
+        self._apply(plaintext, length)
+        stream = self._stream
+        tag = self._tag(first, aad, plaintext) ^ int.from_bytes(stream[: self.tag_length], "big")
+        end = 16 + length + self.tag_length
+        stream[16 + length : end] = tag.to_bytes(self.tag_length, "big")
+        return bytes(stream[16:end])
 
     def open(self, nonce: bytes, aad: bytes, data: bytes) -> bytes | None:
         """Return the plaintext, or None when the tag is wrong or the length impossible."""
@@ -64,16 +67,14 @@ class Ccm:
         if length < 0 or length > self._max_length:
             return None
         first = self._first(nonce, aad)
-        stream = self._keystream(first, length)
-        from_bytes = int.from_bytes
+        self._keystream(first, length)
         view = memoryview(data)
-        text = from_bytes(view[:length], "big") ^ from_bytes(stream[16 : 16 + length], "big")
-        plaintext = text.to_bytes(length, "big")
-        tag = self._tag(first, aad, plaintext) ^ from_bytes(stream[: self.tag_length], "big")
+        text = self._apply(view, length)
+        tag = self._tag(first, aad, text) ^ int.from_bytes(self._stream[: self.tag_length], "big")
         # A comparison of bytes would stop at the first difference and tell how much of a tag was guessed.
-        if tag ^ from_bytes(view[length:], "big"):
+        if tag ^ int.from_bytes(view[length:], "big"):
             return None
-        return plaintext
+        return bytes(text)
 
     def _first(self, nonce: bytes, aad: bytes) -> bytes:
         """Return block A_0 (RFC 3610 §2.3), of which block B_0 is another copy with flags and length."""
@@ -83,12 +84,20 @@ class Ccm:
             raise ValueError("aad")
         return b"\x01" + nonce + b"\0\0"
 
-    def _keystream(self, first: bytes, length: int) -> memoryview:
-        stream = self._stream[: 16 + (length + 15 & ~15)]
-        self._aes.keystream(first, stream)
+    def _keystream(self, first: bytes, length: int) -> None:
+        self._aes.keystream(first, self._stream[: 16 + (length + 15 & ~15)])
+
+    def _apply(self, data: bytes | bytearray | memoryview, length: int) -> memoryview:
+        """Put the XOR of the data and the key stream in the place of the latter."""
+        stream = self._stream[16 : 16 + length]
+        view = memoryview(data)
+        for start in range(0, length, _PIECE):
+            end = min(start + _PIECE, length)
+            mixed = int.from_bytes(view[start:end], "big") ^ int.from_bytes(stream[start:end], "big")
+            stream[start:end] = mixed.to_bytes(end - start, "big")
         return stream
 
-    def _tag(self, first: bytes, aad: bytes, plaintext: bytes) -> int:
+    def _tag(self, first: bytes, aad: bytes, plaintext: bytes | bytearray | memoryview) -> int:
         mac = self._mac
         length = len(plaintext)
         mac[:16] = first

@@ -83,6 +83,12 @@ class NodeEndpoint:
         if self.state != states.ONLINE:
             self._join_soon(now)
 
+    def lose_session(self, now: int) -> None:
+        """Give up the session with all that waits in it, and join anew. The outbox stays, and what it holds is sent."""
+        self.session = None
+        if self.state == states.ONLINE:
+            self._lose(now)
+
     def link_down(self) -> None:
         """Nothing can be sent. Session and outbox stay."""
         self._is_linked = False
@@ -122,6 +128,9 @@ class NodeEndpoint:
             data = bytes((wire.REPLY,)) + cbor.encode((id, status, value))
         except ValueError:
             data = b""
+        except MemoryError:
+            self._executing.remove(id)  # there is none for another answer either
+            raise
         self._executing.remove(id)
         if not 0 < len(data) <= wire.MAX_MESSAGE:
             data = bytes((wire.REPLY,)) + cbor.encode((id, wire.TOO_LARGE, "result"))

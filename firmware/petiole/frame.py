@@ -106,10 +106,10 @@ def encode_address(address: int) -> bytes:
     return bytes((0x80 | address >> 8, address & 0xFF))
 
 
-def _assemble(header: int, address: int | None, body: bytes) -> bytes:
+def _assemble(header: int, address: int | None, shown: bytes, body: bytes) -> bytes:
     if address is None:
-        return bytes((header,)) + body
-    return bytes((header | wire.ADDRESSED,)) + encode_address(address) + body
+        return bytes((header,)) + shown + body
+    return bytes((header | wire.ADDRESSED,)) + encode_address(address) + shown + body
 
 
 def _partial_iv(counter: int) -> bytes:
@@ -127,7 +127,7 @@ def seal_data(keys: Keys, counter: int, plaintext: bytes, address: int | None, l
     nonce = oscore.nonce(keys.common_iv, keys.own_id, _partial_iv(counter))
     sealed = keys.sender.seal(nonce, bytes((header,)), plaintext)
     shown = counter.to_bytes(4, "big") if long else bytes((counter & 0xFF,))
-    return _assemble(header, address, shown + sealed)
+    return _assemble(header, address, shown, sealed)
 
 
 def data_counter(part: Split) -> tuple[int, int, int]:
@@ -149,7 +149,7 @@ def seal_ack(keys: Keys, counter: int, address: int | None) -> bytes:
     """The ACK frame of the peer's `counter`: always the same bytes for the same counter."""
     header = wire.ACK | counter & 7
     nonce = oscore.nonce(keys.common_iv, keys.peer_id, _partial_iv(counter))
-    return _assemble(header, address, keys.sender.seal(nonce, bytes((header,)), b""))
+    return _assemble(header, address, b"", keys.sender.seal(nonce, bytes((header,)), b""))
 
 
 def opens_ack(keys: Keys, part: Split, counter: int) -> bool:
@@ -160,4 +160,4 @@ def opens_ack(keys: Keys, part: Split, counter: int) -> bool:
 
 def reject(part: Split, reason: int) -> bytes:
     """The REJECT of a frame that was taken apart. It proves nothing but that its sender saw the frame."""
-    return _assemble(wire.REJECT | reason, part.address, part.echo)
+    return _assemble(wire.REJECT | reason, part.address, b"", part.echo)

@@ -22,8 +22,8 @@ class Outbox:
         if len(self.items) >= self._limit:
             raise QueueFull("outbox", "at most " + str(self._limit) + " readings")
         item = Measured(channel, self.next_sequence, taken, value)
+        self.items.append(item)  # first: without memory nothing has happened
         self.next_sequence += 1
-        self.items.append(item)
         return item
 
     @property
@@ -41,8 +41,7 @@ class Outbox:
 
     def trim(self, sequence: int) -> "list[Measured]":
         """Take out what is durable: every reading up to `sequence`. Numbers go on above it."""
-        trimmed = []
-        while self.items and self.oldest_sequence <= sequence:
-            trimmed.append(self.items.pop(0))
+        count = max(0, min(sequence + 1 - self.oldest_sequence, len(self.items)))
+        trimmed, self.items = self.items[:count], self.items[count:]
         self.next_sequence = max(self.next_sequence, sequence + 1)
         return trimmed

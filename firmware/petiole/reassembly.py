@@ -33,7 +33,7 @@ class Reassembly:
         self._partials: list[_Partial] = []
         self.taken: list[int] = []  # the last few messages whose records are taken, oldest first
 
-    def add(self, value: "tuple[int, int, int, bytes]", now: int) -> "bytes | str | None":
+    def add(self, value: "tuple[int, int, int, bytes]", now: int) -> "bytes | bytearray | str | None":
         """Take a fragment (message, index, total, data). Return the whole message, b"" if it was taken before,
         None while parts are missing, or the reason for which the fragment is dropped.
 
@@ -62,7 +62,7 @@ class Reassembly:
         if partial.have != (1 << count(total)) - 1:
             return None
         self._partials.remove(partial)
-        return bytes(partial.data)
+        return partial.data
 
     def take(self, message: int) -> None:
         """The records of the message are taken; what is still coming of it is a repetition."""

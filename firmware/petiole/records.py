@@ -46,7 +46,7 @@ def varint(value: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, offset: int) -> tuple[int, int]:
+def read_varint(data: bytes | bytearray, offset: int) -> tuple[int, int]:
     """(value, next offset). Raises MalformedRecord."""
     value = shift = 0
     while True:
@@ -99,7 +99,7 @@ def asks_for_ack(records: "list[Reading | Record]") -> bool:
     return False
 
 
-def parse(data: bytes, reference: int = 0, in_message: bool = False) -> "list[Reading | Record]":
+def parse(data: bytes | bytearray, reference: int = 0, in_message: bool = False) -> "list[Reading | Record]":
     """The records of a plaintext, or of a reassembled message.
 
     `reference` is the highest sequence number taken without a gap. SEQUENCE records are consumed.
@@ -112,7 +112,7 @@ def parse(data: bytes, reference: int = 0, in_message: bool = False) -> "list[Re
 
 
 class _Parser:
-    def __init__(self, data: bytes, reference: int, in_message: bool) -> None:
+    def __init__(self, data: bytes | bytearray, reference: int, in_message: bool) -> None:
         self._data = data
         self._reference = reference
         self._in_message = in_message

@@ -67,11 +67,11 @@ class Recovery:
         """The items of the frame with this counter, or None if no ack of it is awaited."""
         for i, sent in enumerate(self._sent):
             if sent.counter == counter:
-                self._sent.pop(i)
                 self._sample(now - sent.sent_at)
                 self.timeouts = 0
-                for earlier in self._sent[:i]:
-                    self._judge(earlier, now)
+                for position in range(i):
+                    self._judge(self._sent[position], now)
+                self._sent.pop(i)
                 return sent.items
         return None
 
@@ -92,7 +92,7 @@ class Recovery:
             earlier.lost = True
 
     def lost(self, now: int) -> "list[Item]":
-        """Items to send again, oldest first, each reported once: of frames judged lost, and after a timeout of all."""
+        """Items to send again, oldest first: of frames judged lost, and after a timeout of all; until `retry`."""
         oldest = None
         for sent in self._sent:
             if not sent.lost:
@@ -106,9 +106,13 @@ class Recovery:
         items: list[Item] = []
         for sent in self._sent:
             if sent.lost and not sent.reported:
-                sent.reported = True
                 items.extend(sent.items)
         return items
+
+    def retry(self) -> None:
+        """What was lost is queued again."""
+        for sent in self._sent:
+            sent.reported = sent.lost
 
     def lose_all(self) -> None:
         """The peer has said that it took none of the frames in flight."""

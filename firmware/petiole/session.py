@@ -152,11 +152,15 @@ class Session:
         items: list[Item] = []
         is_again = False
         if is_waiting:
-            items, is_again = self._write_items(writer, now)
+            items, kept, is_again = self._write_items(writer, now)
             if not writer.data:
                 return None  # what waited turned out to be a third long message
+            if items:
+                # Before anything else that needs memory: a frame that cannot be made is lost like any other.
+                self.recovery.sent(self.send_counter, items, now)
+            self.queue = kept
         self._floor_due = False
-        return self._seal(writer, items, is_again, now)
+        return self._seal(writer, is_again)
 
     def _room(self) -> int:
         overhead = 1 + 4 + self.keys.tag_length
@@ -165,7 +169,7 @@ class Session:
     def _shown_address(self) -> int | None:
         return self.address if self.is_addressed else None
 
-    def _seal(self, writer: Writer, items: "list[Item]", is_again: bool, now: int) -> bytes:
+    def _seal(self, writer: Writer, is_again: bool) -> bytes:
         counter = self.send_counter
         self.send_counter += 1
         plaintext = bytes(writer.data)
@@ -174,8 +178,6 @@ class Session:
         if self.trace is not None:
             self.trace(False, counter, plaintext)
         is_long = is_again or counter - self.acked_counter >= wire.COUNTER_LONG_AFTER
-        if items:
-            self.recovery.sent(counter, items, now)
         return frames.seal_data(self.keys, counter, plaintext, self._shown_address(), is_long)
 
     def _write_acks(self, writer: Writer) -> None:
@@ -205,8 +207,11 @@ class Session:
     def _has_sendable(self, now: int) -> bool:
         return any(not item.is_done and not self._is_held(item, now) for item in self.queue)
 
-    def _write_items(self, writer: Writer, now: int) -> "tuple[list[Item], bool]":
-        """Move items from the queue into the frame, oldest first, as many as fit."""
+    def _write_items(self, writer: Writer, now: int) -> "tuple[list[Item], list[Item], bool]":
+        """Write items of the queue into the frame, oldest first, as many as fit.
+
+        Returns what waits for an ack of it, what stays in the queue, and whether any of it was sent before.
+        """
         taken: list[Item] = []
         kept: list[Item] = []
         is_again = is_full = False
@@ -226,7 +231,7 @@ class Session:
                     item.is_long = True
                     position -= 1
                     if not self._is_held(item, now):
-                        queue[position : position + 1] = self._cut(item, now)
+                        self._cut(position, now)
                 else:
                     is_full = True
                     kept.append(item)
@@ -239,14 +244,15 @@ class Session:
                 item.is_done = True
             if isinstance(item, Fragment):
                 is_full = True  # its data runs to the end of the frame
-        self.queue = kept
-        return taken, is_again
+        return taken, kept, is_again
 
-    def _cut(self, item: Item, now: int) -> "list[Item]":
+    def _cut(self, position: int, now: int) -> None:
+        """Replace an item of the queue by its fragments."""
+        item = self.queue[position]
         message = Message(item, self._message_number, item.message(self, now))
-        self._message_number = message.number + 1 & 255
+        self.queue[position : position + 1] = message.parts
         self._messages.append(message)
-        return list(message.parts)
+        self._message_number = message.number + 1 & 255
 
     def message_writer(self) -> Writer:
         return Writer(wire.MAX_MESSAGE, self.acked_sequence)
@@ -273,8 +279,8 @@ class Session:
             if message.probe_at is not None and now >= message.probe_at:
                 again.extend(message.again())
         if again:
-            self.queue = again + self.queue
-            self.queue.sort(key=_order)
+            self.queue = sorted(again + self.queue, key=_order)
+        self.recovery.retry()
         expired = self._reassembly.expire(now)
         if expired:
             self._drop("fragment_timeout", expired)
@@ -310,6 +316,8 @@ class Session:
             taken = records.parse(plaintext, reference)
         except MalformedRecord as error:
             return error.reason
+        except MemoryError:
+            return "memory"  # not acknowledged: it comes again
         is_empty = not taken
         out: list[Reading | Record] = []
         message = None
@@ -335,7 +343,10 @@ class Session:
 
     def _reassemble(self, record: Record, reference: int, now: int) -> "list[Reading | Record] | str":
         """The records of the message if this part makes it whole; else none, or a drop reason."""
-        whole = self._reassembly.add(record.value, now)
+        try:
+            whole = self._reassembly.add(record.value, now)
+        except MemoryError:
+            return "memory"
         if isinstance(whole, str):
             return whole
         if not whole:
@@ -346,6 +357,8 @@ class Session:
             return records.parse(whole, reference, True)
         except MalformedRecord as error:
             return error.reason
+        except MemoryError:
+            return "memory"
 
     def _say_taken(self, message: int) -> None:
         self._reassembly.take(message)

@@ -14,6 +14,8 @@ if MYPY:
 _WAKE_MS = 2000  # a watchdog of 8 s is fed several times
 _PATIENCE_MS = 15000  # of one link: four tries to join
 _TRIAL_MS = 5000  # of the preferred link, while another one works: two or three tries
+_SHORTAGE_S = 0.02  # in which others may give memory back
+_MAX_SHORTAGES = 50  # without a frame between them, a second: then the session is given up, later the program
 _REOPEN_S = (1, 2, 5, 10, 30)  # pauses between rounds in which no link could be opened
 _PREFERRED_S = (60, 120, 300, 600)  # pauses before the preferred link is tried again
 
@@ -44,6 +46,7 @@ class Carrier:
         self._was_online = False
         self._since = 0  # when the link was opened or the endpoint went on or off line
         self._patience = _PATIENCE_MS
+        self._shortages = 0  # of memory, since an authentic frame
 
     def wake(self) -> None:
         """The endpoint has something new to say."""
@@ -57,7 +60,10 @@ class Carrier:
         keeper = asyncio.create_task(self.guard(self._keep()))
         try:
             while True:
-                await self._step()
+                try:
+                    await self._step()
+                except MemoryError:
+                    await self._relieve()
         finally:
             keeper.cancel()
             if self.link is not None:
@@ -107,10 +113,24 @@ class Carrier:
     async def _read(self, link: "Link") -> None:
         try:
             while True:
-                for frame in await link.receive():
-                    self._take(link, frame)
+                try:
+                    for frame in await link.receive():
+                        self._take(link, frame)
+                except MemoryError:
+                    await self._relieve()
         except OSError as error:
             self._leave(link, error)
+
+    async def _relieve(self) -> None:
+        """No memory: what was to be sent or taken is lost, as on a bad link. Raises MemoryError if that is no help."""
+        self._shortages += 1
+        if self._shortages > 2 * _MAX_SHORTAGES:
+            raise MemoryError
+        if self._shortages == _MAX_SHORTAGES:
+            self._endpoint.lose_session(self._port.now())
+        self._dispatch([("memory",)])
+        await asyncio.sleep(_SHORTAGE_S)
+        self._wake.set()
 
     def _take(self, link: "Link", frame: bytes) -> None:
         endpoint = self._endpoint
@@ -118,6 +138,7 @@ class Carrier:
         events = endpoint.receive(frame, self._port.now())
         if endpoint.joins_total != joins or self._opened_at() != opened:
             self._is_heard = True
+            self._shortages = 0
             link.heard()
         for event in events:
             if event[0] == "refused":

@@ -47,6 +47,8 @@ class Port(Protocol):
     def take_crash(self) -> str: ...
     def reset(self) -> None: ...
 
+    def has_room(self) -> bool:
+        """Whether what a frame or a long message needs is free. False: whoever wants to keep something has to wait."""
 class Link(Protocol):
     name: str
     is_addressed: bool

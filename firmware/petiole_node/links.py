@@ -37,7 +37,12 @@ class StreamLink:
 
     async def receive(self) -> list[bytes]:
         """Wait for bytes; return the frames that they complete. Raises OSError."""
-        return self._framer.feed(await self._opened().receive())
+        data = await self._opened().receive()
+        try:
+            return self._framer.feed(data)
+        except MemoryError:
+            self._framer.reset()  # what it was in the middle of is lost like anything on a bad wire
+            raise
 
     async def send(self, frame: bytes) -> None:
         """Write a frame; what finds no room for a second is given up. Raises OSError."""

@@ -18,12 +18,13 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Callable
 
-    from petiole.items import Item
+    from petiole.items import Item, Measured
     from petiole_node.contracts import Handler, Json, Port
 
 VERSION = "0.1.0"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _UNSENT = 6
+_LOOK_AGAIN_S = 0.1
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
 
@@ -186,6 +187,8 @@ class Node:
                 result = handler()
                 if self.port.is_waitable(result):
                     await result
+            except MemoryError:
+                self._count("memory")
             except Exception as error:
                 self._count("task_failed")
                 self._log(40, "every " + str(seconds) + " s: " + _text(error))
@@ -194,22 +197,38 @@ class Node:
     # Readings ----------------------------------------------------------------------------------------------
 
     async def _publish(self, channel: Channel, value: object, confirmed: bool, wait: bool) -> "Pending | bool":
-        endpoint, carrier = self._ready("publish")
+        carrier = self._ready("publish")[1]
         taken = self.port.now()
         try:
             if not confirmed:
                 return self._publish_live(channel, value, taken)
             async with self._gate:
-                while len(endpoint.outbox.items) >= self.settings["outbox"]:
-                    self._room.clear()
-                    await self._room.wait()
-                item = endpoint.publish(channel.number, value, taken)
+                item = None
+                while item is None:
+                    item = self._accept(channel, value, taken)
+                    if item is None:
+                        self._room.clear()
+                        await self._room.wait()
         except (TypeError, ValueError) as error:
             raise LocalError(channel.name, _text(error))
         carrier.wake()
         if wait:
             await self._durable(item)
         return Pending(self, item)
+
+    def _accept(self, channel: Channel, value: object, taken: int) -> "Measured | None":
+        """Put a reading into the outbox. None: it is full, or memory is; both get better with what leaves it."""
+        endpoint = self._ready("publish")[0]
+        waiting = len(endpoint.outbox.items)
+        if waiting >= self.settings["outbox"] or (waiting and not self.port.has_room()):
+            return None
+        try:
+            return endpoint.publish(channel.number, value, taken)
+        except MemoryError:
+            self._count("memory")
+            if not waiting:
+                raise
+            return None
 
     def _publish_live(self, channel: Channel, value: object, taken: int) -> bool:
         endpoint, carrier = self._ready("publish")
@@ -223,10 +242,13 @@ class Node:
 
     async def _durable(self, item: "Item") -> None:
         while not item.is_done:
-            event = self._waiting.get(item)
-            if event is None:
-                event = self._waiting[item] = asyncio.Event()
-            await event.wait()
+            try:
+                event = self._waiting.get(item)
+                if event is None:
+                    event = self._waiting[item] = asyncio.Event()
+                await event.wait()
+            except MemoryError:
+                await asyncio.sleep(_LOOK_AGAIN_S)  # the reading is on its way all the same
 
     # Requests ----------------------------------------------------------------------------------------------
 
@@ -243,7 +265,7 @@ class Node:
         event = self._waiting[item] = asyncio.Event()
         try:
             await event.wait()
-            status, value = self._answers[item]
+            status, value = self._answers.get(item, (wire.NOT_NOW, "out of memory"))
         finally:
             self._waiting.pop(item, None)
             self._answers.pop(item, None)
@@ -299,7 +321,15 @@ class Node:
                 self._finish(event[1])
                 self._room.set()
             elif kind == "command":
-                self._tasks.append(asyncio.create_task(self._execute(event[1], event[2], event[3])))
+                try:
+                    self._tasks.append(asyncio.create_task(self._execute(event[1], event[2], event[3])))
+                except MemoryError:
+                    self._refuse(event[1])
+            elif kind == "memory":
+                self._count("memory")
+                # Who waits for something that is done may not have been told.
+                for item in [item for item in self._waiting if item.is_done]:  # any order
+                    self._finish(item)
             elif kind == "reply":
                 self._answer(event[1], event[2], event[3])
             elif kind == "failed" and event[2] == "timed_out":
@@ -334,12 +364,20 @@ class Node:
             endpoint.reply(id, status, result)
             carrier.wake()
         except MemoryError:
-            # One command too many must not take the node down; whoever asked hears nothing and asks again.
-            self._count("memory")
+            self._refuse(id)  # one command too many must not take the node down
         finally:
             task = asyncio.current_task()
             if task is not None:
                 self._tasks.remove(task)
+
+    def _refuse(self, id: "Json") -> None:
+        endpoint, carrier = self._ready("command")
+        self._count("memory")
+        try:
+            endpoint.reply(id, wire.NOT_NOW, "out of memory")
+        except MemoryError:
+            return  # whoever asked hears nothing and asks again
+        carrier.wake()
 
     async def _call(self, number: "Json", arguments: "Json") -> "tuple[int, object]":
         command = self._commands.get(number) if isinstance(number, int) else None

@@ -89,3 +89,23 @@ def test_a_keystream_counts_in_the_last_byte():
                 for index in (0, count // 2, count - 1):
                     expected = encrypt_block(key, first[:15] + bytes([index]))
                     assert out[BLOCK * index : BLOCK * index + BLOCK] == expected
+
+
+def test_a_heap_in_pieces_gives_the_same_mac():
+    if sys.implementation.name != "micropython":
+        return  # the port under test is that of MicroPython's `cryptolib`
+    rng = Rng(9)
+    for count in (1, 2, 17):
+        aes = Aes(rng.bytes(16))
+        data = rng.bytes(BLOCK * count)
+        fast = bytearray(data)
+        aes.cbc_mac(memoryview(fast))
+        slow = bytearray(data)
+        aes.mac_in_pieces(memoryview(slow))
+        assert slow == fast
+        first = b"\1" + rng.bytes(13) + b"\0\0"
+        stream = bytearray(BLOCK * count)
+        aes.keystream(first, memoryview(stream))
+        pieces = bytearray(BLOCK * count)
+        aes.stream_in_pieces(first, memoryview(pieces))
+        assert pieces == stream

@@ -13,6 +13,12 @@ def sent(recovery, counter, now):
     return one
 
 
+def lost(recovery, now):
+    items = recovery.lost(now)
+    recovery.retry()
+    return items
+
+
 def settled(rtt=20):
     """A recovery that has measured a steady round trip."""
     recovery = Recovery(wire.WINDOW_UPLINK)
@@ -27,8 +33,8 @@ def test_the_first_timeout_is_a_second():
     assert recovery.timeout_ms() == wire.TIMEOUT_INITIAL_MS
     sent(recovery, 1, 0)
     assert recovery.deadline() == 1000
-    assert recovery.lost(999) == []
-    assert len(recovery.lost(1000)) == 1
+    assert lost(recovery, 999) == []
+    assert len(lost(recovery, 1000)) == 1
 
 
 def test_the_timeout_follows_the_round_trip():
@@ -58,7 +64,7 @@ def test_each_timeout_in_a_row_doubles_the_next():
         sent(recovery, counter, now)
         waits.append(recovery.deadline() - now)
         now = recovery.deadline()
-        assert recovery.lost(now)
+        assert lost(recovery, now)
     assert waits == [250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000, 10_000, 10_000]
     assert recovery.timeouts == 10
     sent(recovery, 50, now)
@@ -81,7 +87,7 @@ def test_after_a_timeout_one_frame_is_in_flight():
     recovery = settled()
     for counter in range(30, 34):
         sent(recovery, counter, 10_000)
-    assert len(recovery.lost(10_250)) == 4
+    assert len(lost(recovery, 10_250)) == 4
     assert recovery.can_send()
     sent(recovery, 40, 10_250)
     assert not recovery.can_send()
@@ -94,9 +100,9 @@ def test_after_a_timeout_one_frame_is_in_flight():
 def test_with_the_oldest_all_in_flight_are_lost_in_order():
     recovery = settled()
     items = [sent(recovery, 30, 10_000), sent(recovery, 31, 10_100), sent(recovery, 32, 10_200)]
-    assert recovery.lost(10_249) == []
-    assert recovery.lost(10_250) == items
-    assert recovery.lost(20_000) == []
+    assert lost(recovery, 10_249) == []
+    assert lost(recovery, 10_250) == items
+    assert lost(recovery, 20_000) == []
 
 
 def test_a_frame_that_a_later_one_overtook_is_lost_after_nine_eighths():
@@ -106,15 +112,15 @@ def test_a_frame_that_a_later_one_overtook_is_lost_after_nine_eighths():
     sent(recovery, 32, 10_011)
     recovery.acked(31, 10_085)
     # 85 ms is within 9/8 of 80 ms: it may only be late.
-    assert recovery.lost(10_085) == []
+    assert lost(recovery, 10_085) == []
     recovery.acked(32, 10_095)
-    assert recovery.lost(10_095) == [first]
+    assert lost(recovery, 10_095) == [first]
 
 
 def test_a_late_ack_of_a_given_up_frame_counts():
     recovery = settled()
     first = sent(recovery, 30, 10_000)
-    assert recovery.lost(10_250) == [first]
+    assert lost(recovery, 10_250) == [first]
     assert 30 in recovery.counters()
     assert recovery.acked(30, 10_900) == [first]
     assert recovery.timeouts == 0
@@ -127,7 +133,7 @@ def test_of_given_up_frames_sixteen_are_remembered():
     for counter in range(30, 80):
         sent(recovery, counter, now)
         now += 10_000
-        assert len(recovery.lost(now)) == 1
+        assert len(lost(recovery, now)) == 1
     assert MAX_GIVEN_UP == 16
     assert len(recovery.counters()) == 17
     assert recovery.counters() == list(range(79, 79 - len(recovery.counters()), -1))
@@ -145,5 +151,15 @@ def test_what_the_peer_did_not_take_is_sent_at_once():
     items = [sent(recovery, 30, 10_000), sent(recovery, 31, 10_000)]
     recovery.lose_all()
     assert recovery.deadline() <= 10_001
-    assert recovery.lost(10_001) == items
+    assert lost(recovery, 10_001) == items
     assert recovery.timeouts == 0
+
+
+def test_what_is_lost_is_told_until_it_is_queued_again():
+    recovery = settled()
+    one = sent(recovery, 30, 10_000)
+    # Whoever asks may find no memory to queue it.
+    assert recovery.lost(10_250) == recovery.lost(10_250) == [one]
+    assert lost(recovery, 10_250) == [one]
+    assert lost(recovery, 10_250) == []
+    assert recovery.timeouts == 1

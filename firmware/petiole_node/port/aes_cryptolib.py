@@ -20,12 +20,32 @@ class Aes:
         self._ecb = aes(self._key, _ECB)
 
     def cbc_mac(self, buf: memoryview) -> None:
-        # A CBC object goes on from its last block, so each frame needs a new one.
-        aes(self._key, _CBC, _ZERO).encrypt(buf, buf)
+        try:
+            # A CBC object goes on from its last block, so each frame needs a new one.
+            aes(self._key, _CBC, _ZERO).encrypt(buf, buf)
+        except MemoryError:
+            self.mac_in_pieces(buf)
+
+    def mac_in_pieces(self, buf: memoryview) -> None:
+        """The same, slower, without the 300 bytes of a CBC object."""
+        mac = 0
+        for start in range(0, len(buf), 16):
+            block = buf[start : start + 16]
+            block[:] = (int.from_bytes(block, "big") ^ mac).to_bytes(16, "big")
+            self._ecb.encrypt(block, block)
+            mac = int.from_bytes(block, "big")
 
     def keystream(self, first: bytes, out: memoryview) -> None:
         count = len(out) // 16
         counters = _COUNTERS[: 2 * count]
         if count > 17:
             counters = b"".join([bytes((255, i)) for i in range(count)])
-        self._ecb.encrypt(counters.replace(_MARK, first[:15]), out)
+        try:
+            self._ecb.encrypt(counters.replace(_MARK, first[:15]), out)
+        except MemoryError:
+            self.stream_in_pieces(first, out)
+
+    def stream_in_pieces(self, first: bytes, out: memoryview) -> None:
+        for i in range(len(out) // 16):
+            out[16 * i : 16 * i + 16] = first[:15] + bytes((i,))
+        self._ecb.encrypt(out, out)

@@ -23,6 +23,7 @@ if MYPY:
 _CHUNK = 256
 _MAX_DATAGRAM = 256
 _MAX_CRASH = 600  # characters of a traceback that are kept
+_ROOM = 4096  # the longest message, or a dozen copies of a frame
 
 
 def readable(stream: object) -> "Generator[None, None, None]":
@@ -170,9 +171,19 @@ class MicroPythonPort(state.StateFiles):
             return type(error).__name__
 
     def settle(self) -> None:
-        """All modules are there: from now on garbage is collected often, before the heap is in pieces."""
+        """All modules are there: from now on garbage is collected often, so that what stays is kept together."""
         gc.collect()
-        gc.threshold(gc.mem_free() // 4 + gc.mem_alloc())  # type: ignore[attr-defined]
+        gc.threshold(gc.mem_free() // 4)  # type: ignore[attr-defined]
+
+    def has_room(self) -> bool:
+        if gc.mem_free() > 4 * _ROOM:  # type: ignore[attr-defined]
+            return True
+        gc.collect()
+        try:
+            bytearray(_ROOM)  # in one piece
+        except MemoryError:
+            return False
+        return True
 
     def free_heap(self) -> "int | None":
         gc.collect()
