@@ -106,7 +106,12 @@ class HubCluster:
         config.write_text(self.operator.server_config(server, self.servers))
         with self.log_path(index).open("ab") as log:
             self._processes[index] = await asyncio.create_subprocess_exec(
-                str(self.binary), "-c", str(config), stdout=log, stderr=log, preexec_fn=ended_with_parent()
+                *(str(self.binary), "-c", str(config)),
+                stdout=log,
+                stderr=log,
+                preexec_fn=ended_with_parent(),
+                # Its own group: Ctrl-C on our terminal must not end the hub while the gateway drains into it.
+                process_group=0,
             )
 
     async def _wait_healthy(self, index: int, page: str) -> None:
