@@ -36,6 +36,8 @@ PORT_SCAN_S = 1.0
 # A commit takes 0.1 s, an SD card that is busy some seconds; systemd would wait 90 s.
 DRAIN_TIMEOUT_S = 5.0
 BARRIER_TIMEOUT_S = 10.0
+# Unanswered pings on the leaf's link; one more ends it.
+PING_MAX = 2
 KEY_FILE = "registry.key"
 
 
@@ -144,6 +146,11 @@ class Gateway:
             hub_credentials=nats.hub_credentials,
             client_port=nats.port or None,
             binary=nats.binary,
+            settings={
+                "ping_interval_s": nats.hub_timeout_s / (PING_MAX + 1),
+                "ping_max": PING_MAX,
+                "ignore_discovered_servers": nats.ignore_discovered_servers,
+            },
             on_log=self._leaf_said,
             on_link=lambda up: self.logger.info("hub_link", up=up),
             on_exit=lambda code: self.logger.error("leaf_server_ended", code=code),

@@ -24,6 +24,8 @@ from .config_problems import COMMAND_LINE, ConfigError, Problem, explain
 # 60 nodes with a reading a second for two months; an SD card of 8 GB has room for it beside the system.
 DEFAULT_STORE_BYTES = 1024 * 1024 * 1024
 MIN_STORE_BYTES = 16 * 1024 * 1024  # an eighth is kept free for sequence numbers to burn after a crash
+# Pings are a third of it apart: two small packets per 20 s, where the server's own default notices after 6 minutes.
+DEFAULT_HUB_TIMEOUT_S = 60.0
 MAX_CONFIG_BYTES = 1024 * 1024  # a settings file is a page; more is a wrong path
 
 
@@ -126,7 +128,11 @@ class UdpConfig(_Section):
 
 
 class NatsConfig(_Section):
-    """The leaf server: our own (default; `hub` links it), or a running one at `url`."""
+    """The leaf server: our own (default; `hub` links it), or a running one at `url`.
+
+    `hub_timeout_s`: a link to the hub that is silent for so long is dead, and opened anew. `ignore_discovered_servers`:
+    only the addresses in `hub` are used, never those that the hub's cluster tells; behind a tunnel or a proxy.
+    """
 
     url: Annotated[str, _url("nats", "tls")] | None = None
     credentials: ExistingFile | None = None
@@ -136,6 +142,8 @@ class NatsConfig(_Section):
 
     hub: tuple[Annotated[str, _url("nats-leaf", "nats", "tls")], ...] = ()
     hub_credentials: ExistingFile | None = None
+    hub_timeout_s: Annotated[float, Field(ge=3, le=3600)] = DEFAULT_HUB_TIMEOUT_S
+    ignore_discovered_servers: bool = False
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     binary: ExistingFile | None = None
 
@@ -154,7 +162,7 @@ class NatsConfig(_Section):
                 if getattr(self, key) is not None:
                     raise _about(key, "is for a running server, and no url is given", "give url, or leave it out")
         else:
-            for key in ("hub", "hub_credentials", "port", "binary"):
+            for key in ("hub", "hub_credentials", "hub_timeout_s", "ignore_discovered_servers", "port", "binary"):
                 if key in self.model_fields_set:
                     meant = "set up the link to the hub in that server's own configuration, or leave url out"
                     raise _about(key, "is for the server that the gateway starts, and url names another", meant)

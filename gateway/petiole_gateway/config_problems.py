@@ -83,6 +83,8 @@ _KINDS = {
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "tuple_type": "a list: [...]",
@@ -119,6 +121,7 @@ _EXAMPLES = {
     ("serial", "baud"): "baud = 115200",
     ("udp", "listen"): f'listen = "0.0.0.0:{wire.UDP_PORT}"',
     ("nats", "hub"): 'hub = ["nats-leaf://hub.example.com:7422"]',
+    ("nats", "hub_timeout_s"): "hub_timeout_s = 60",
     ("nats", "store_max_bytes"): "store_max_bytes = 1073741824",
 }
 

@@ -30,6 +30,8 @@ hub = [
   "nats-leaf://two.example.com",
 ]
 hub_credentials = "cabin.creds"
+hub_timeout_s = 7.5
+ignore_discovered_servers = true
 store_max_bytes = 33554432
 durability = "crash"
 
@@ -69,6 +71,7 @@ def test_every_setting_is_read_and_paths_count_from_the_file(tmp_path: Path) -> 
     assert (config.udp.host, config.udp.port) == ("127.0.0.1", 0)
     assert config.nats.hub_credentials == tmp_path / "cabin.creds"
     assert config.nats.hub == ("nats-leaf://one.example.com:7422", "nats-leaf://two.example.com")
+    assert (config.nats.hub_timeout_s, config.nats.ignore_discovered_servers) == (7.5, True)
     assert (config.log.level, config.log.format) == ("debug", "json")
 
 
@@ -108,6 +111,10 @@ def test_the_state_directory_of_systemd_is_used(monkeypatch: pytest.MonkeyPatch,
         ('[nats]\nhub = ["nats-leaf://x",\n"b"]', 2, "nats.hub[1]", "'b' is not", "nats-leaf://HOST:PORT"),
         ('[nats]\nhub_credentials = "gone.creds"', 2, "nats.hub_credentials", "no file", "relative path"),
         ("[nats]\nport = 77777", 2, "nats.port", "out of range", "at most 65535"),
+        ("[nats]\n\nhub_timeout_s = 1", 3, "nats.hub_timeout_s", "out of range", "at least 3"),
+        ('[nats]\nhub_timeout_s = "x"', 2, "nats.hub_timeout_s", "wrong type", "a number"),
+        ('[nats]\nignore_discovered_servers = "x"', 2, "nats.ignore_discovered_servers", "wrong type", "true or false"),
+        ('[nats]\nurl = "nats://h"\nhub_timeout_s = 9', 3, "nats.hub_timeout_s", "gateway starts", "leave url out"),
         ("[nats]\nstore_max_bytes = 5", 2, "nats.store_max_bytes", "out of range", "at least"),
         ('[log]\nlevel = "loud"', 2, "log.level", "'loud'", "'debug', 'info'"),
     ],

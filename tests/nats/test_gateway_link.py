@@ -1,0 +1,154 @@
+"""A whole gateway and its link to the hub: which servers it uses, when it notices, and Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nats_rig import SITE, until
+
+from petiole_gateway.app import Gateway
+from petiole_gateway.config import Config
+from petiole_gateway.hub.ports import Logger
+from petiole_gateway.nats.hub_cluster import HubCluster
+from petiole_gateway.nats.leaf_pidfile import end_stale_server, stale_server
+from petiole_tools.cut_proxy import CutProxy
+
+
+class Lines:
+    """A logger that keeps what the leaf server says."""
+
+    def __init__(self) -> None:
+        self.leaf: list[str] = []
+
+    def _take(self, event: str, **fields: Any) -> None:
+        if event == "leaf_server":
+            self.leaf.append(fields["line"])
+
+    debug = info = warning = error = _take
+
+
+class Site:
+    """A hub of two servers, a proxy before the first of them, and gateways linked through it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.hub = HubCluster(folder / "hub", size=2)
+        self.proxy = CutProxy([(self.hub.servers[0].host, self.hub.servers[0].leaf_port)])
+        self.lines = Lines()
+        self.gateway: Gateway | None = None
+
+    async def start(self, **nats: Any) -> Gateway:
+        await self.proxy.start()
+        await self.hub.start()
+        link = {
+            "hub": [f"nats-leaf://127.0.0.1:{self.proxy.port}"],
+            "hub_credentials": str(self.hub.mint_site(SITE)),
+            "hub_timeout_s": 3,
+        }
+        config = {"site": SITE, "state_dir": str(self.folder / "state"), "udp": {"enabled": False}}
+        self.gateway = Gateway(Config.model_validate({**config, "nats": link | nats}), logger(self.lines))
+        await self.gateway.start()
+        leaf = self.gateway.leaf
+        assert leaf is not None
+        await until(lambda: leaf.link_up, "the leaf link is up")
+        return self.gateway
+
+    async def stop(self) -> None:
+        if self.gateway is not None:
+            await self.gateway.stop()
+        await self.proxy.stop()
+        await self.hub.stop()
+
+
+def logger(lines: Lines) -> Logger:
+    return lines
+
+
+@pytest.fixture
+async def site(tmp_path: Path) -> AsyncIterator[Site]:
+    site = Site(tmp_path)
+    yield site
+    await site.stop()
+
+
+async def test_a_silent_link_is_given_up_after_the_time_that_is_set(site: Site) -> None:
+    gateway = await site.start(ignore_discovered_servers=True)
+    leaf = gateway.leaf
+    assert leaf is not None
+    site.proxy.freeze()
+    took = await until(lambda: not leaf.link_up, "the dead link is noticed", timeout_s=20)
+    assert took < 15, "by default it takes a minute"
+
+
+async def test_a_leaf_stays_on_the_addresses_that_are_listed(site: Site) -> None:
+    gateway = await site.start(ignore_discovered_servers=True)
+    leaf = gateway.leaf
+    assert leaf is not None
+    site.proxy.cut()
+    await until(lambda: not leaf.link_up, "the link is down")
+    before = len(site.lines.leaf)
+
+    def tries() -> list[str]:
+        return [line for line in site.lines.leaf[before:] if "Leafnode connection created" in line]
+
+    # It would go to another server with its first or second try.
+    await until(lambda: len(tries()) >= 3, "the leaf tries again and again")
+    assert all(f"127.0.0.1:{site.proxy.port} " in line for line in tries()), tries()
+
+
+async def test_a_leaf_uses_what_the_hubs_cluster_tells_unless_it_is_told_not_to(site: Site) -> None:
+    gateway = await site.start()
+    leaf = gateway.leaf
+    assert leaf is not None
+    site.proxy.cut()
+    await until(lambda: not leaf.link_up, "the link is down")
+    await until(lambda: leaf.link_up, "the leaf goes round the proxy")
+
+
+async def test_ctrl_c_ends_the_gateway_and_its_leaf_only_after_that(tmp_path: Path) -> None:
+    """The whole group of the terminal gets the signal: a leaf in it would be gone before the gateway has drained."""
+    config = tmp_path / "petiole.toml"
+    config.write_text(
+        f'site = "{SITE}"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n[log]\nlevel = "debug"\nformat = "json"\n'
+    )
+    command = [sys.executable, "-m", "petiole_tools", "gateway", "run", "--config", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        assert process.stderr is not None
+        events: list[dict[str, Any]] = []
+        for line in process.stderr:
+            events.append(json.loads(line))
+            if events[-1]["event"] == "gateway_started":
+                break
+        os.killpg(process.pid, signal.SIGINT)
+        events += [json.loads(line) for line in process.stderr]
+        assert process.wait(30) == 0
+        said = [event["event"] for event in events]
+        assert "gateway_stopped" in said
+        assert "leaf_server_ended" not in said
+        assert not {"uplinks_not_drained", "sessions_not_on_disk", "uplink_store_retries"} & set(said)
+        assert stale_server(tmp_path / "state" / "leaf") is None
+    finally:
+        process.kill()
+        process.wait()
+        await end_stale_server(tmp_path / "state" / "leaf")
+
+
+async def test_hub_servers_have_groups_of_their_own(tmp_path: Path) -> None:
+    hub = HubCluster(tmp_path / "hub")
+    await hub.start()
+    try:
+        process = hub._processes[0]
+        assert process is not None
+        assert os.getpgid(process.pid) == process.pid
+    finally:
+        await asyncio.shield(hub.stop())
