@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from .mailbox_item import Item
 
 
 class Busy(Exception):
@@ -77,3 +80,24 @@ class Records(Protocol):
     async def items(self) -> dict[str, dict[str, Any]]: ...
     async def put(self, key: str, document: dict[str, Any]) -> None: ...
     async def delete(self, key: str) -> None: ...
+
+
+class Mail(Protocol):
+    """The mailboxes of the site's devices. What comes is announced by a call with the device's name."""
+
+    def waiting(self, device: str) -> int:
+        """How many items are still to be sent."""
+
+    def take(self, device: str, room: int, size: Callable[[Item], int]) -> list[Item]:
+        """What to send now to a device that listens; each counts as an attempt."""
+
+    def result(self, device: str, number: int, status: int, value: object) -> bool:
+        """How an item ended, as the device says, or the gateway in its place. False if there is no such item."""
+
+    def stopped(self, device: str, unsent: frozenset[int] = frozenset()) -> None:
+        """The device listens no more; what it has not answered waits again."""
+
+    async def queue(
+        self, device: str, command: str, arguments: object, *, expires_in_s: float, reply_to: str | None = None
+    ) -> str:
+        """Put an item into a box; its id. CommandError 400 or 429, Busy."""

@@ -67,26 +67,35 @@ class JetStreamApi:
         """Newest message whose subject matches `subject` (wildcards allowed), or None. Needs `allow_direct`."""
         return await self._direct_get(stream, {"last_by_subj": subject})
 
+    async def message_on(self, stream: str, subject: str) -> StoredMessage | None:
+        """The newest message of exactly this subject. Asked in a way that can be permitted by subject."""
+        return await self._direct_get(f"{stream}.{subject}", None)
+
     async def next_message(self, stream: str, subject: str, sequence: int) -> StoredMessage | None:
         """First message at or after `sequence` whose subject matches, or None. Needs `allow_direct`."""
         return await self._direct_get(stream, {"next_by_subj": subject, "seq": sequence})
 
-    async def store(self, subject: str, payload: bytes) -> int:
+    async def store(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> int:
         """Publish one message and wait for its PubAck; its stream sequence."""
+        return int((await self.publish(subject, payload, headers))["seq"])
+
+    async def publish(self, subject: str, payload: bytes, headers: dict[str, str] | None = None) -> Document:
+        """Publish one message; its PubAck. ApiError if refused, NotConnectedError if it may or may not be stored."""
         try:
-            reply = await self.client.request(subject, payload, timeout=self.timeout_s)
+            reply = await self.client.request(subject, payload, timeout=self.timeout_s, headers=headers)
         except NoRespondersError as error:
             raise ApiError(subject, 503, 0, "no stream takes this subject") from error
         except (ClientError, OSError, TimeoutError) as error:
             raise NotConnectedError(f"{subject} ({type(error).__name__})") from error
         answer: Document = json.loads(reply.data)
         _raise_refusal(subject, answer)
-        return int(answer["seq"])
+        return answer
 
-    async def _direct_get(self, stream: str, body: Document) -> StoredMessage | None:
-        call = f"{self.prefix}.DIRECT.GET.{stream}"
+    async def _direct_get(self, what: str, body: Document | None) -> StoredMessage | None:
+        call = f"{self.prefix}.DIRECT.GET.{what}"
+        payload = json.dumps(body).encode() if body is not None else b""
         try:
-            reply = await self.client.request(call, json.dumps(body).encode(), timeout=self.timeout_s)
+            reply = await self.client.request(call, payload, timeout=self.timeout_s)
         except NoRespondersError as error:
             raise ApiError(call, 503, 0, "no JetStream answers here") from error
         except (ClientError, OSError, TimeoutError) as error:

@@ -1,0 +1,279 @@
+"""Mail to devices, from any program in the cluster: on the hub, on the device's own leaf, or on another.
+
+On the hub an item is stored in the site's stream there; on a leaf items for its own devices are stored beside the
+gateway, with or without a link. Either way the PubAck says that it is kept until it is delivered or expires.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from ..hub.mailbox_item import DEFAULT_PRIORITY, Item
+from ..hub.mailbox_states import EXPIRED, FINAL, REPLACED
+from .api import Document, JetStreamApi, StoredMessage
+from .connection import Connection
+from .errors import ApiError, LinkError, LocalError, NotConnectedError
+from .mailbox_errors import MailboxFullError, SiteAwayError, UnknownSiteError, is_full
+from .mailbox_feed import read_stream
+from .mailbox_items import (
+    MAX_GRACE_S,
+    Mail,
+    UnreadableError,
+    cancel_mail,
+    item_mail,
+    milliseconds,
+    new_id,
+    parse_mail,
+    waiting_document,
+)
+from .subjects import (
+    DOCUMENT_STREAM,
+    HUB_DOMAIN,
+    LEAF_MAIL_STREAM,
+    checked_token,
+    document_subject,
+    mail_filter,
+    mail_stream,
+)
+
+# Documents announce themselves where they are stored; this is for those that were not heard, and for leafs of other
+# sites, where they are not.
+POLL_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """An item is kept. `is_duplicate`: it was there already, under the same id."""
+
+    site: str
+    device: str
+    id: str
+    expires_at: int  # ms since 1970
+    key: str | None
+    stream: str
+    sequence: int
+    is_duplicate: bool
+
+
+class MailboxClient:
+    """Speaks to the server that `connection` is connected to. On a leaf the connection's inboxes must be the site's:
+    `connect(…, inbox_prefix=site_inbox(site))`."""
+
+    def __init__(
+        self, connection: Connection, *, wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._wall = wall
+        self._api = JetStreamApi(connection.client)
+        self._hub_api = JetStreamApi(connection.client, domain=HUB_DOMAIN)
+
+    @property
+    def _is_at_hub(self) -> bool:
+        return self._connection.domain == HUB_DOMAIN
+
+    def _is_own_leaf(self, site: str) -> bool:
+        return self._connection.domain == site
+
+    async def send(
+        self,
+        site: str,
+        device: str,
+        command: str,
+        arguments: Any = None,
+        *,
+        expires_in_s: float,
+        id: str | None = None,
+        key: str | None = None,
+        priority: int = DEFAULT_PRIORITY,
+        reply_to: str | None = None,
+    ) -> Receipt:
+        """Queue a command for a device. Sending again with the same id, after an error, is safe.
+
+        ConfigError for what can never be an item, UnknownSiteError, MailboxFullError, SiteAwayError, other LinkErrors:
+        it may have been queued.
+        """
+        now = self._wall()
+        mail = item_mail(
+            self._purpose(site),
+            site,
+            device,
+            command,
+            arguments,
+            now=now,
+            expires_in_s=expires_in_s,
+            id=id or new_id(),
+            key=key,
+            priority=priority,
+            reply_to=reply_to,
+        )
+        answer = await self._store(site, device, mail)
+        return Receipt(
+            site,
+            device,
+            mail.headers["Nats-Msg-Id"],
+            now + int(expires_in_s * 1000),
+            key,
+            str(answer["stream"]),
+            int(answer["seq"]),
+            bool(answer.get("duplicate", False)),
+        )
+
+    async def cancel(self, site: str, device: str, id: str) -> None:
+        """Ask that an item is not delivered; `wait` tells whether it came in time. Errors as of `send`."""
+        await self._store(site, device, cancel_mail(self._purpose(site), site, device, id))
+
+    async def status(self, site: str, device: str, id: str) -> Document | None:
+        """The newest document of an item, None if there is none (yet)."""
+        subject = document_subject(site, f"{checked_token('device', device)}.{checked_token('id', id)}")
+        newest: Document | None = None
+        for api in self._document_apis(site):
+            try:
+                found = await api.message_on(DOCUMENT_STREAM, subject)
+            except ApiError as error:
+                if not error.retryable and error.code != 404:
+                    raise
+                continue  # the hub is away, or nothing was ever sent
+            told = None if found is None else _document(found.payload)
+            if told is not None and (newest is None or told["state"] in FINAL):
+                newest = told
+        return newest
+
+    async def items(self, site: str, device: str) -> list[Document]:
+        """What waits for a device and what became of earlier items, in the order in which they were queued. On a leaf,
+        only what the hub has not been told yet of the latter."""
+        checked_token("device", device)
+        found: dict[str, Document] = {}
+
+        def waits(message: StoredMessage) -> None:
+            try:
+                queued_at = milliseconds(message.headers["Nats-Time-Stamp"])
+                item = parse_mail(("", 0), message.subject, message.headers, message.payload, queued_at)
+            except (UnreadableError, KeyError, ValueError):
+                return
+            if isinstance(item, Item):
+                found[item.id] = waiting_document(item)
+
+        def told(message: StoredMessage) -> None:
+            document = _document(message.payload)
+            if document is not None:
+                kept = {name: document[name] for name in document if name not in {"sources", "reply_to", "arguments"}}
+                found[document["id"]] = kept
+
+        for api, stream, purpose in self._boxes(site):
+            await self._read(api, stream, mail_filter(purpose, site, device), waits, site)
+        documents = JetStreamApi(self._client)
+        await self._read(documents, DOCUMENT_STREAM, document_subject(site, f"{device}.>"), told, site)
+        return sorted(found.values(), key=lambda document: str(document.get("queued_at", "")))
+
+    async def wait(self, receipt: Receipt, *, timeout_s: float) -> Document:
+        """The document of the item's end. TimeoutError if it has not ended by then."""
+        heard = asyncio.Event()
+
+        async def hear(message: Msg) -> None:
+            heard.set()
+
+        subject = document_subject(receipt.site, f"{receipt.device}.{receipt.id}")
+        subscription = await self._client.subscribe(subject, cb=hear)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while (ended := await self._end(receipt)) is None:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(POLL_S):
+                            await heard.wait()
+                    heard.clear()
+                return ended
+        finally:
+            if self._connection.is_connected:
+                await subscription.unsubscribe()
+
+    async def _end(self, receipt: Receipt) -> Document | None:
+        try:
+            told = await self.status(receipt.site, receipt.device, receipt.id)
+            if told is not None and told["state"] in FINAL:
+                return told
+            ended = {"id": receipt.id, "device": receipt.device, "expires_at": receipt.expires_at}
+            if self._wall() > receipt.expires_at + MAX_GRACE_S * 1000:
+                return {**ended, "state": EXPIRED, "reason": "no gateway has seen it in time"}
+            if receipt.key is not None and await self._is_replaced(receipt):
+                return {**ended, "state": REPLACED}
+        except LinkError:
+            return None  # asked again
+        return None
+
+    async def _is_replaced(self, receipt: Receipt) -> bool:
+        """A newer item of its key is in the box: no gateway has seen this one, so none can say so."""
+        if self._connection.domain not in {HUB_DOMAIN, receipt.site}:
+            return False
+        subject = mail_filter(self._purpose(receipt.site), receipt.site, receipt.device).removesuffix(">")
+        newest = await self._api.last_message(receipt.stream, f"{subject}k.{receipt.key}")
+        return newest is not None and newest.stream_sequence > receipt.sequence
+
+    # Where -------------------------------------------------------------------------------------------------
+
+    def _purpose(self, site: str) -> str:
+        return "out" if self._is_own_leaf(site) else "down"
+
+    def _boxes(self, site: str) -> list[tuple[JetStreamApi, str, str]]:
+        here = [(self._api, LEAF_MAIL_STREAM, "out")] if self._is_own_leaf(site) else []
+        return [*here, (self._api if self._is_at_hub else self._hub_api, mail_stream(site), "down")]
+
+    def _document_apis(self, site: str) -> list[JetStreamApi]:
+        return [self._api] if self._is_at_hub else [self._api, self._hub_api]
+
+    async def _store(self, site: str, device: str, mail: Mail) -> Document:
+        if not self._connection.is_connected:
+            raise NotConnectedError(mail.subject)
+        try:
+            return await self._api.publish(mail.subject, mail.payload, mail.headers)
+        except ApiError as error:
+            if is_full(error):
+                raise MailboxFullError(site, device, error.description) from error
+            if error.code == 503 and error.err_code == 0:
+                raise await self._nobody(site) from error
+            raise
+
+    async def _nobody(self, site: str) -> LinkError | LocalError:
+        """Why no stream takes the subject."""
+        if self._is_at_hub:
+            try:
+                if await self._api.stream_info(mail_stream(site)) is not None:
+                    return NotConnectedError(f"the stream of site {site} has no leader at the moment")
+            except LinkError as error:
+                return error
+            return UnknownSiteError(site, "the hub")
+        if self._is_own_leaf(site):
+            return UnknownSiteError(site, "this leaf: no gateway has run here yet")
+        # What a leaf may not publish and what nobody takes look the same from here; its own stream tells the link.
+        try:
+            await self._hub_api.stream_info(mail_stream(str(self._connection.domain)))
+        except LinkError:
+            return SiteAwayError(site)
+        return UnknownSiteError(site, "the hub, or this site may not send to it")
+
+    async def _read(
+        self, api: JetStreamApi, stream: str, subjects: str, take: Callable[[StoredMessage], None], site: str
+    ) -> None:
+        try:
+            await read_stream(self._client, api, stream, subjects, 1, take)
+        except ApiError as error:
+            if error.code not in {404, 503}:
+                raise
+            if self._is_at_hub and await api.stream_info(mail_stream(site)) is None:
+                raise UnknownSiteError(site, "the hub") from error
+
+
+def _document(payload: bytes) -> Document | None:
+    try:
+        document = json.loads(payload)
+        return document if isinstance(document["state"], str) and isinstance(document["id"], str) else None
+    except (ValueError, KeyError, TypeError):
+        return None

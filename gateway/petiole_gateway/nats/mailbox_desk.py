@@ -1,0 +1,252 @@
+"""What arrives from the streams, and what becomes of it: in the mailbox, in records and documents, until its end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ..hub.mailbox import Mailbox
+from ..hub.mailbox_item import Change, Item
+from ..hub.mailbox_states import FINAL, PENDING
+from .api import Document, JetStreamApi, StoredMessage
+from .connection import Logger
+from .mailbox_documents import DocumentWriter
+from .mailbox_events import EventPublisher
+from .mailbox_items import (
+    Cancel,
+    UnreadableError,
+    document,
+    encoded,
+    milliseconds,
+    parse_mail,
+    record,
+    recorded_item,
+    sources_of,
+)
+from .mailbox_settlement import DOCUMENT_TTL_S, HUB, LEAF, Ended, Settlement
+from .mailbox_timer import DeadlineTimer
+from .subjects import DOCUMENT_STREAM, document_subject, event_subject
+
+# Ends that a hub server which is behind may still show as waiting.
+REMEMBERED_ENDS = 10_000
+
+
+@dataclass(slots=True)
+class MailMetrics:
+    """Counters since the start."""
+
+    arrived_total: int = 0
+    unreadable_total: int = 0
+    ended_total: int = 0
+    hub_reads_total: int = 0
+
+
+class MailDesk:
+    """`arrived` for every message of the streams, `apply` for every change of the mailbox. `hub_documents` is None for
+    a site without a hub; `look_again(origin)` is called when something points to messages that are not here yet."""
+
+    def __init__(
+        self,
+        mailbox: Mailbox,
+        *,
+        site: str,
+        records: DocumentWriter,
+        hub_documents: DocumentWriter | None,
+        events: EventPublisher,
+        logger: Logger,
+        wall: Callable[[], int],
+        is_known: Callable[[str], bool],
+        on_mail: Callable[[str], None],
+        look_again: Callable[[str], None],
+    ) -> None:
+        self.mailbox = mailbox
+        self.metrics = MailMetrics()
+        self.on_mail = on_mail
+        self.settlement: Settlement  # needs us, and we need it
+        # Messages of the streams that are known and not deleted: the item, None for anything else.
+        self.held: dict[str, dict[int, Item | None]] = {LEAF: {}, HUB: {}}
+        self.timer = DeadlineTimer(mailbox, wall, self.apply)
+        self._site = site
+        self._records = records
+        self._hub_documents = hub_documents
+        self._events = events
+        self._logger = logger
+        self._wall = wall
+        self._is_known = is_known
+        self._look_again = look_again
+        self._ended: dict[tuple[str, int], None] = {}
+        self._cancels: dict[str, list[tuple[str, int]]] = {}  # of items that are not here (yet), by name
+        self._recorded_ends: dict[tuple[str, int], Ended] = {}  # while loading
+
+    def load_record(self, message: StoredMessage) -> None:
+        """What the leaf's bucket has kept of an earlier run."""
+        try:
+            kept: Document = json.loads(message.payload)
+            if kept["state"] in FINAL:
+                self._load_end(kept)
+                return
+            item = recorded_item(kept)
+        except (ValueError, KeyError, TypeError):
+            self._logger.warning("mailbox_record_unreadable", subject=message.subject)
+            return
+        for origin, sequence in item.sources:
+            self.held[origin][sequence] = item
+        changes = self.mailbox.add(item, self._wall())
+        self.apply([change for change in changes if change.state != PENDING])
+
+    def _load_end(self, kept: Document) -> None:
+        told = {name: value for name, value in kept.items() if name not in {"sources", "reply_to"}}
+        ended = Ended(
+            f"{kept['device']}.{kept['id']}",
+            encoded(told),
+            encoded(kept),
+            sources_of(kept),
+            kept.get("reply_to"),
+            is_recorded=True,
+        )
+        if self._hub_documents is not None:
+            for origin, sequence in ended.sources:
+                self.held[origin][sequence] = None
+            self.settlement.add(ended)
+        else:
+            # Nothing is left to do, unless what comes next shows that it is in the stream still.
+            self._recorded_ends |= dict.fromkeys(ended.sources, ended)
+
+    def loaded(self) -> None:
+        """All records and the leaf's stream have been read."""
+        self._recorded_ends.clear()
+        self.timer.arm()
+
+    def rewrite(self) -> None:
+        """The records are gone: write them anew."""
+        for item in list(self.mailbox):
+            self.record(Change(item, PENDING, self._wall()))
+
+    def arrived(self, origin: str, message: StoredMessage) -> None:
+        """A message of a stream; it may have been here before."""
+        source = (origin, message.stream_sequence)
+        held = self.held[origin]
+        if message.stream_sequence in held or source in self._ended:
+            return
+        ended = self._recorded_ends.get(source)
+        held[message.stream_sequence] = None
+        if ended is not None:
+            self.settlement.add(ended)
+            return
+        try:
+            queued_at = milliseconds(message.headers["Nats-Time-Stamp"])
+            mail = parse_mail(source, message.subject, message.headers, message.payload, queued_at)
+        except (UnreadableError, KeyError, ValueError) as error:
+            self.metrics.unreadable_total += 1
+            self._logger.warning("mail_unreadable", subject=message.subject[:200], reason=str(error))
+            self.settlement.remove(source)
+            return
+        if isinstance(mail, Cancel):
+            self._cancel(mail)
+        else:
+            self._take(mail)
+
+    def _take(self, item: Item) -> None:
+        self.metrics.arrived_total += 1
+        source, name = item.sources[0], f"{item.device}.{item.id}"
+        ended = self.settlement.find(name)
+        if ended is not None:
+            self.settlement.also(ended, source)
+            return
+        now = self._wall()
+        if self._is_known(item.device):
+            changes = self.mailbox.add(item, now)
+        else:
+            changes = [self.mailbox.refuse(item, f"there is no device {item.device}", now)]
+        self.held[source[0]][source[1]] = self.mailbox.find(item.device, item.id) or item
+        for cancelled_by in self._cancels.pop(name, ()):
+            item.sources.append(cancelled_by)
+            if not item.is_final:
+                changes += self.mailbox.cancel(item.device, item.id, now) or []
+        self.apply(changes)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        name = f"{cancel.device}.{cancel.id}"
+        item, ended = self.mailbox.find(cancel.device, cancel.id), self.settlement.find(name)
+        if item is not None:
+            # Deleted together with the item, so that it is not forgotten while the item is out with the device.
+            item.sources.append(cancel.source)
+            self.apply(self.mailbox.cancel(cancel.device, cancel.id, self._wall()) or [])
+        elif ended is not None:
+            self.settlement.also(ended, cancel.source)
+        else:
+            self._cancels.setdefault(name, []).append(cancel.source)
+            self._look_again(LEAF if self._hub_documents is None else HUB)
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Keep and tell what has changed."""
+        for change in changes:
+            item = change.item
+            if item.is_final:
+                self.metrics.ended_total += 1
+                told, kept = encoded(document(change)), encoded(record(change))
+                name = f"{item.device}.{item.id}"
+                self.settlement.add(Ended(name, told, kept, item.sources, item.reply_to))
+            else:
+                self.record(change)
+                self._tell_hub_of_pending(change)
+            self._tell(change)
+            if change.state == PENDING:
+                self.on_mail(item.device)
+        if changes:
+            self.timer.arm()
+
+    def record(self, change: Change) -> None:
+        """Write the item's record on the leaf."""
+        self._records.put(f"{change.item.device}.{change.item.id}", encoded(record(change)))
+
+    def _tell_hub_of_pending(self, change: Change) -> None:
+        if self._hub_documents is not None:
+            ttl_s = max(0, change.item.expires_at - change.at) // 1000 + DOCUMENT_TTL_S
+            self._hub_documents.put(f"{change.item.device}.{change.item.id}", encoded(document(change)), ttl_s)
+
+    def deleted(self, origin: str, sequence: int) -> None:
+        """A message is not in its stream any more, by our doing."""
+        self.held[origin].pop(sequence, None)
+        self._ended[origin, sequence] = None
+        if len(self._ended) > REMEMBERED_ENDS:
+            del self._ended[next(iter(self._ended))]
+
+    @property
+    def open_cancels(self) -> list[str]:
+        """Items that somebody wants to be cancelled and that are not here."""
+        return list(self._cancels)
+
+    def drop_cancels(self, names: Sequence[str]) -> None:
+        """Everything has been read: these have ended, or never were."""
+        for name in names:
+            for source in self._cancels.pop(name, ()):
+                self.settlement.remove(source)
+
+    async def gone(self, hub_api: JetStreamApi, origin: str, sequence: int) -> None:
+        """A message is not in its stream any more, and it was not us."""
+        item = self.held[origin].pop(sequence, None)
+        if item is None or item.is_final or (origin, sequence) not in item.sources:
+            return
+        if len(item.sources) > 1:
+            item.sources.remove((origin, sequence))
+            return
+        if origin == HUB and await self._is_ended_at_hub(hub_api, item):
+            # This leaf's disk has lost the end of it.
+            self.mailbox.forget(item)
+            await self._records.remove(f"{item.device}.{item.id}")
+            return
+        now = self._wall()
+        self.apply(self.mailbox.cancel(item.device, item.id, now, "it was taken out of the box") or [])
+
+    async def _is_ended_at_hub(self, hub_api: JetStreamApi, item: Item) -> bool:
+        told = await hub_api.message_on(DOCUMENT_STREAM, document_subject(self._site, f"{item.device}.{item.id}"))
+        try:
+            return told is not None and json.loads(told.payload)["state"] in FINAL
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    def _tell(self, change: Change) -> None:
+        subject = event_subject(self._site, change.item.device, "mailbox")
+        self._events.put(subject, encoded(document(change)))

@@ -1,0 +1,46 @@
+"""What can go wrong between a sender and a mailbox.
+
+LocalError
+└── UnknownSiteError     nobody keeps mail for this site
+LinkError
+├── MailboxFullError     the device has as many items waiting as its box takes
+└── SiteAwayError        the way to the box is cut, and it cannot be queued here
+"""
+
+from __future__ import annotations
+
+from .errors import FULL_ERR_CODES, ApiError, LinkError, LocalError
+
+
+class UnknownSiteError(LocalError):
+    """The hub has no stream for this site, or this leaf may not send to it."""
+
+    def __init__(self, site: str, where: str) -> None:
+        super().__init__(f"no mailbox for site {site} at {where}")
+        self.site = site
+        self.where = where
+        self.hint = f"check the name of the site; `petiole hub add-site {site}` creates it on the hub"
+
+
+class MailboxFullError(LinkError):
+    """Nothing was queued."""
+
+    def __init__(self, site: str, device: str, what: str) -> None:
+        super().__init__(f"the mailbox of {device} at {site} is full: {what}")
+        self.site = site
+        self.device = device
+        self.hint = "wait until the device has fetched some, cancel some, or send with a key so that new replaces old"
+
+
+class SiteAwayError(LinkError):
+    """Nothing was queued: an item for another site needs the hub."""
+
+    def __init__(self, site: str) -> None:
+        super().__init__(f"the hub cannot be reached, and items for {site} are kept there")
+        self.site = site
+        self.hint = "try again when the link to the hub is up"
+
+
+def is_full(error: LinkError) -> bool:
+    """The server refused for want of room."""
+    return isinstance(error, ApiError) and (error.err_code in FULL_ERR_CODES or "maximum" in error.description)

@@ -1,0 +1,207 @@
+"""What is done about an item that has ended, in this order, each step until it is known to have worked:
+
+1. its record on the leaf says so: from here on a restart goes on with the next steps;
+2. it is deleted where a local sender stored it;
+3. the hub's document says so;
+4. it is deleted from the hub's stream, which makes room in the device's box;
+5. the record is removed; without a hub it stays, for those who ask, until its time is over.
+An item is always in its box or in a document, and is never sent again after step 1. The sender is told the result by a
+message to the subject it gave: after step 1 if it is on the leaf, else after step 3, when there is a link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nats.errors import Error as ClientError
+
+from .connection import Connection, Logger
+from .errors import LinkError, NotConnectedError
+from .mailbox_documents import RETRY_S, DocumentWriter
+from .mailbox_feed import MailFeed
+from .mailbox_streams import DOCUMENT_DAYS
+
+# Of items whose end the hub has not been told: months of a busy site without a link. Each takes about a kB.
+MAX_UNSETTLED = 20_000
+AT_ONCE = 32
+DOCUMENT_TTL_S = DOCUMENT_DAYS * 86_400
+LEAF = "site"  # origin of items that are stored on the leaf
+HUB = "hub"
+
+
+@dataclass(slots=True, eq=False)
+class Ended:
+    """An item that has ended. `name` is `<device>.<id>`, `told` its document, `kept` its record; `sources` may grow
+    while it is here."""
+
+    name: str
+    told: bytes
+    kept: bytes
+    sources: list[tuple[str, int]]
+    reply_to: str | None
+    is_recorded: bool = False
+    is_local_done: bool = False
+    is_reported: bool = False
+
+    @property
+    def is_of_hub(self) -> bool:
+        """Its sender is beyond the link."""
+        return any(origin == HUB for origin, _ in self.sources)
+
+
+class Settlement:
+    """`add` what has ended. `feeds` by origin; without a hub there is only the leaf's. `hub_documents` is open while
+    the hub answers; `on_hub_failed` is called when it did not; `on_deleted(origin, sequence)` for each message that
+    is out of its stream."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        feeds: dict[str, MailFeed],
+        records: DocumentWriter,
+        hub_documents: DocumentWriter | None,
+        logger: Logger,
+        on_hub_failed: Callable[[], None],
+        on_deleted: Callable[[str, int], None],
+    ) -> None:
+        self.lost_reports_total = 0  # ends that the hub will never hear of
+        self._connection = connection
+        self._feeds = feeds
+        self._records = records
+        self._hub_documents = hub_documents
+        self._logger = logger
+        self._on_hub_failed = on_hub_failed
+        self._on_deleted = on_deleted
+        self._unsettled: dict[str, Ended] = {}
+        self._local: dict[str, Ended] = {}  # steps 1 and 2
+        self._far: dict[str, Ended] = {}  # steps 3 to 5
+        self._removals: dict[tuple[str, int], None] = {}  # messages that are nothing but to be deleted
+        self._wanted = asyncio.Event()
+
+    def __len__(self) -> int:
+        return len(self._unsettled) + len(self._removals)
+
+    def find(self, name: str) -> Ended | None:
+        """An item that has ended and is not settled."""
+        return self._unsettled.get(name)
+
+    def add(self, ended: Ended) -> None:
+        """Settle this item."""
+        self._unsettled[ended.name] = self._local[ended.name] = ended
+        if len(self._unsettled) > MAX_UNSETTLED:
+            oldest = next(iter(self._unsettled.values()))
+            self.lost_reports_total += 1
+            self._logger.warning("mailbox_report_lost", item=oldest.name)
+            self._forget(oldest)
+        self._wanted.set()
+
+    def also(self, ended: Ended, source: tuple[str, int]) -> None:
+        """The same item has come over another way."""
+        if source not in ended.sources:
+            ended.sources.append(source)
+        ended.is_local_done = False
+        self._far.pop(ended.name, None)
+        self._local[ended.name] = ended
+        self._wanted.set()
+
+    def remove(self, source: tuple[str, int]) -> None:
+        """Delete a message that is no item."""
+        self._removals[source] = None
+        self._wanted.set()
+
+    def wake(self) -> None:
+        """The leaf or the hub answers again."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Settle until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                await self._settle_local()
+                await self._settle_far()
+            except LinkError as error:
+                self._logger.warning("mailbox_leaf_failed", error=str(error))
+                await asyncio.sleep(RETRY_S)
+                self._wanted.set()
+
+    async def _settle_local(self) -> None:
+        while self._local:
+            batch = list(self._local.values())[:AT_ONCE]
+            await _all(*(self._record(ended) for ended in batch))
+            for ended in batch:
+                if ended.is_local_done and self._local.get(ended.name) is ended:
+                    del self._local[ended.name]
+                    if ended.name in self._unsettled:
+                        self._far[ended.name] = ended
+        await _all(*(self._delete(*source) for source in list(self._removals) if source[0] == LEAF))
+
+    async def _record(self, ended: Ended) -> None:
+        if not ended.is_recorded:
+            ttl_s = 0 if self._hub_documents else DOCUMENT_TTL_S
+            await self._records.put(ended.name, ended.kept, ttl_s)
+            ended.is_recorded = True
+        await _all(*(self._delete(*source) for source in list(ended.sources) if source[0] == LEAF))
+        if not ended.is_of_hub:
+            await self._report(ended)
+        ended.is_local_done = True
+
+    async def _settle_far(self) -> None:
+        if self._hub_documents is None:
+            for ended in list(self._far.values()):
+                self._forget(ended)
+            return
+        try:
+            while self._hub_documents.is_open.is_set() and (self._far or self._removals):
+                batch = list(self._far.values())[:AT_ONCE]
+                for ended in batch:  # behind the others, should the hub refuse it
+                    self._far[ended.name] = self._far.pop(ended.name)
+                await _all(*(self._tell_hub(ended) for ended in batch))
+                await _all(*(self._delete(*source) for source in list(self._removals)[:AT_ONCE]))
+        except LinkError as error:
+            self._logger.info("mailbox_hub_failed", error=str(error))
+            self._on_hub_failed()
+
+    async def _tell_hub(self, ended: Ended) -> None:
+        assert self._hub_documents is not None
+        stored = self._hub_documents.put(ended.name, ended.told, DOCUMENT_TTL_S)
+        try:
+            await asyncio.wait_for(asyncio.shield(stored), self._feeds[HUB].api.timeout_s)
+        except TimeoutError as error:
+            raise NotConnectedError(f"document {ended.name}") from error
+        await _all(*(self._delete(*source) for source in list(ended.sources) if source[0] == HUB))
+        await self._report(ended)
+        await self._records.remove(ended.name)
+        if ended.name in self._far:  # else it has come over another way meanwhile
+            self._forget(ended)
+
+    async def _report(self, ended: Ended) -> None:
+        if ended.reply_to is None or ended.is_reported:
+            return
+        try:
+            await self._connection.client.publish(ended.reply_to, ended.told)
+        except (ClientError, OSError) as error:
+            raise NotConnectedError(ended.reply_to) from error
+        ended.is_reported = True
+
+    async def _delete(self, origin: str, sequence: int) -> None:
+        if origin in self._feeds:
+            await self._feeds[origin].delete(sequence)
+        self._removals.pop((origin, sequence), None)
+        self._on_deleted(origin, sequence)
+
+    def _forget(self, ended: Ended) -> None:
+        for group in (self._unsettled, self._local, self._far):
+            group.pop(ended.name, None)
+
+
+async def _all(*steps: object) -> None:
+    """Do all of it, then raise the first error."""
+    outcomes = await asyncio.gather(*steps, return_exceptions=True)  # type: ignore[call-overload]
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
