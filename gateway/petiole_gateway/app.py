@@ -14,7 +14,7 @@ from .clock import SystemClock
 from .config import Config
 from .hub.hub import Hub
 from .hub.policy import Policy
-from .hub.ports import Logger, Place
+from .hub.ports import Link, Logger, Place
 from .hub.readings import printable
 from .links.serial import SerialLink
 from .links.udp import UdpLink
@@ -111,6 +111,7 @@ class Gateway:
             logger=self.logger,
             policy=Policy(list(self.config.policy.request_allow)),
             is_clock_doubtful=self._clock.is_doubtful,
+            find_link=self._link,
         )
         uplinks.tell(self._durable)
         await self.hub.start(with_sessions)
@@ -217,6 +218,11 @@ class Gateway:
         while True:
             await asyncio.sleep(PORT_SCAN_S)
             self._scan_ports()
+
+    def _link(self, name: str) -> Link | None:
+        if self.udp is not None and name == self.udp.name:
+            return self.udp
+        return self.serial.get(name)
 
     def _receive(self, place: Place, frame: bytes) -> None:
         if self._accepts:

@@ -239,6 +239,21 @@ async def test_a_gateway_that_was_not_stopped_goes_on_with_a_counter_floor(world
     assert node.endpoint.session.send_counter > 256
 
 
+async def test_a_device_is_asked_at_once_after_the_gateway_was_killed(world: World) -> None:
+    node = await world.node("a")
+    device = world.gateway.hub.device("a")
+    await until(lambda: device.current is not None and device.current.stored_place is not None)
+    world.gateway.hub._downlinks.store_all = _nothing  # type: ignore[method-assign]  # as after kill -9
+    await world.stop()
+    await world.start()
+    heard = world.gateway.hub.device("a").current
+    assert heard is not None
+    assert not heard.is_heard, "it speaks of itself after 30 s"
+    assert await world.command("a", "led", [True]) == (0, {"led": [True]})
+    assert node.endpoint.joins_total == 1
+    assert node.executed == [(0, [True])]
+
+
 async def _nothing() -> None: ...
 
 

@@ -136,7 +136,9 @@ async def test_another_board_on_the_cable_joins_after_a_restart(site: Site) -> N
     new.publish(1)
     await until(lambda: new.is_empty)
     assert new.endpoint.joins_total == 1
-    assert site.hub.device("old").last_seen_at is None
+    resumed = site.hub.device("old").current
+    assert resumed is not None
+    assert not resumed.is_heard
 
 
 @with_site

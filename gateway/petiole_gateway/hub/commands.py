@@ -34,6 +34,7 @@ class CommandDesk:
         device.open_requests.append(open_request)
         try:
             entry.session.send(item)
+            entry.session.silent_timeouts = 0  # whoever asks wants it tried
             self._flush(entry)
             return await asyncio.wait_for(open_request.answered, timeout_s)
         except TimeoutError:
@@ -67,7 +68,7 @@ class CommandDesk:
             raise CommandError(wire.BAD_ARGUMENTS, f"arguments that no frame can hold: {error}") from error
         if size > wire.MAX_MESSAGE:
             raise CommandError(wire.TOO_LARGE, f"arguments of more than {wire.MAX_MESSAGE} bytes")
-        if state != "online":
+        if not device.may_be_reached(now):
             raise CommandError(wire.NOT_NOW, f"{name} is {state}")
         if len(device.open_requests) >= wire.MAX_OPEN_REQUESTS:
             raise CommandError(wire.TOO_MANY, f"{name} has {wire.MAX_OPEN_REQUESTS} commands open")

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from petiole.items import Request
 
+    from .places import PlaceKey
     from .ports import Place
     from .uplinks import DeviceUplinks
 
@@ -30,6 +31,8 @@ MAX_STASHED = 8
 ONLINE_MS = 2 * wire.KEEPALIVE_MS + wire.TIMEOUT_MAX_MS  # one lost keep-alive is no absence
 # A board boots, finds its network and may have to send its first frame twice before it is late.
 WAKE_GRACE_MS = 15_000
+# A node that is carried between two links, or behind a router that changes its port, costs one write in so long.
+PLACE_STORE_MS = 60_000
 MISSED_WAKES = 3  # overdue before, offline after
 
 
@@ -52,6 +55,9 @@ class DeviceSession:
     heard_counter: int = 0  # of an authentic frame that was beyond what was reserved
     is_storing: bool = False
     is_stored: bool = False
+    stored_place: PlaceKey | None = None  # as written last, or read at the start
+    place_stored_at: int | None = None
+    is_heard: bool = True  # False: resumed, and where it is now is only presumed
     remembered_requests: deque[int] = field(default_factory=lambda: deque(maxlen=wire.REMEMBERED_REQUESTS))
     answering: set[asyncio.Task[None]] = field(default_factory=set)  # requests of the node that wait for their answer
 
@@ -64,8 +70,20 @@ class DeviceSession:
         """Whether the next counter may be used."""
         return not self.reserved_send or self.session.send_counter < self.reserved_send
 
+    @property
+    def place_key(self) -> PlaceKey | None:
+        """Where the node was heard last: name of the link, and peer."""
+        return (self.place.link.name, self.place.peer) if self.place else self.stored_place
+
+    def has_unstored_place(self, now: int) -> bool:
+        """Whether the node is somewhere else than what is stored says, and that may be written now."""
+        if self.place_key == self.stored_place:
+            return False
+        return self.place_stored_at is None or now - self.place_stored_at >= PLACE_STORE_MS
+
     def document(self, send: int, receive: int) -> dict[str, Any]:
-        """What is needed to go on after a restart, above these counters."""
+        """What is needed to go on after a restart, above these counters, and where the node was."""
+        key = self.place_key
         return {
             "device": self.device.name,
             "request": self.request.hex(),
@@ -73,7 +91,10 @@ class DeviceSession:
             "address": self.address,
             "send": send,
             "receive": receive,
-            "link": self.place.link.name if self.place else "",
+            "link": key[0] if key else "",
+            "peer": key[1] if key else None,
+            "addressed": self.session.is_addressed,
+            "seen_at": self.device.last_seen_at,
             "boot": self.boot,
             "manifest_hash": self.manifest_hash.hex(),
             "told_sequence": self.device.told_sequence,
@@ -90,6 +111,12 @@ def resumed(device: Device, document: dict[str, Any], now: int) -> DeviceSession
     out.manifest_hash = bytes.fromhex(document["manifest_hash"])
     out.reserved_send, out.reserved_receive = send, receive
     out.is_stored = True
+    out.is_heard = False
+    session.is_addressed = bool(document.get("addressed"))
+    peer = document.get("peer")
+    out.stored_place = (str(document.get("link", "")), tuple(peer) if isinstance(peer, list) else peer)
+    seen_at = document.get("seen_at")
+    device.last_seen_at = seen_at if isinstance(seen_at, int) else None
     # What this session may still bring goes up to 127 above it.
     device.told_sequence = int(document.get("told_sequence", 0))
     return out
@@ -120,7 +147,7 @@ class Device:
     channels: Channels = field(default_factory=lambda: Channels(None))
     current: DeviceSession | None = None
     provisional: list[DeviceSession] = field(default_factory=list)
-    last_seen_at: int | None = None  # time, ms; None: not since the gateway started
+    last_seen_at: int | None = None  # time, ms; of an earlier run as far as it is stored
     joined_at: int | None = None
     asleep_since: int | None = None  # hub clock, ms
     sleep_ms: int = 0  # as announced; 0: for an unknown time
@@ -154,7 +181,7 @@ class Device:
 
     def state(self, now: int) -> str:
         """online, asleep, overdue (it missed a wake) or offline, from authentic frames only."""
-        if self.current is None or self.last_seen_at is None:
+        if self.current is None or not self.current.is_heard:
             return "offline"
         if self.asleep_since is None:
             return "online" if now - self.current.session.opened_at <= ONLINE_MS else "offline"
@@ -162,6 +189,15 @@ class Device:
         if not self.sleep_ms or late_ms <= WAKE_GRACE_MS:
             return "asleep"
         return "overdue" if late_ms <= MISSED_WAKES * self.sleep_ms + WAKE_GRACE_MS else "offline"
+
+    def may_be_reached(self, now: int) -> bool:
+        """Whether a command is worth a frame: the device is online, or the gateway has started anew and cannot know."""
+        entry = self.current
+        if entry is None:
+            return False
+        if entry.is_heard:
+            return self.state(now) == "online"
+        return entry.place is not None and now - entry.created_at <= ONLINE_MS
 
     def document(self) -> dict[str, Any]:
         """What the registry keeps."""

@@ -17,6 +17,9 @@ from .tasks import Tasks
 from .traffic import Traffic
 
 _MAX_COUNTER = 0xFFFFFFFF
+# What a node does not acknowledge is sent again so often, 1, 2, 4, 8 and then 10 s apart: longer than a node that is
+# there stays silent (ONLINE_MS), so it is gone. It starts anew with its next frame.
+SILENT_TIMEOUTS = 9
 STORED_AT_ONCE = 64  # at the end; more requests in flight would only wait for the store
 
 
@@ -52,13 +55,14 @@ class Downlinks:
     # Sending -----------------------------------------------------------------------------------------------
 
     def flush(self, entry: DeviceSession) -> None:
-        """Send what the session has to say now, and come back when it has more."""
+        """Send what the session has to say now, and come back when it has more. A node that stays silent gets nothing
+        more until it is heard."""
         device, session, place = entry.device, entry.session, entry.place
         if self._is_stopped or entry is not device.current:
             return
         if place is not None:
             now = self._clock()
-            while entry.may_send:
+            while entry.may_send and session.silent_timeouts < SILENT_TIMEOUTS:
                 with self._traffic.tap.watching(session) as seen:
                     frame = session.next_frame(now)
                 if frame is None:
@@ -93,6 +97,7 @@ class Downlinks:
             not entry.is_stored
             or entry.reserved_send - session.send_counter < RESERVE_AHEAD
             or entry.reserved_receive - heard < RESERVE_AHEAD
+            or entry.has_unstored_place(self._clock())
         )
         if is_short and not entry.is_storing and not self._is_stopped:
             entry.is_storing = True
@@ -122,9 +127,12 @@ class Downlinks:
         if not entry.reserved_send:
             # A document that was not acknowledged may have been written all the same: the bounds hold from here on.
             entry.reserved_send, entry.reserved_receive = send, receive
+        place = entry.place_key
+        entry.place_stored_at = self._clock()
         try:
             await self._roster.store_session(entry, send, receive)
             entry.is_stored = True
+            entry.stored_place = place
             entry.reserved_send, entry.reserved_receive = send, receive
         except Busy as busy:
             self._logger.warning("session_not_stored", device=entry.device.name, reason=busy.reason)
@@ -146,7 +154,12 @@ class Downlinks:
             times.append(device.uplinks.busy_until)
         entry = device.current
         # Without reserved counters nothing can be sent; whoever stores them comes back.
-        if entry is not None and entry.place is not None and entry.may_send:
+        if (
+            entry is not None
+            and entry.place is not None
+            and entry.may_send
+            and entry.session.silent_timeouts < SILENT_TIMEOUTS
+        ):
             deadline = entry.session.deadline(now)
             if deadline is not None:
                 times.append(deadline)

@@ -19,7 +19,7 @@ from .device import Device, DeviceSession
 from .downlinks import Downlinks
 from .joins import JoinDesk
 from .policy import Policy
-from .ports import Busy, CommandError, Logger, Place, Records, Requester, Uplinks
+from .ports import Busy, CommandError, Link, Logger, Place, Records, Requester, Uplinks
 from .resumption import Resumption
 from .roster import Roster
 from .tap import Tap
@@ -52,6 +52,7 @@ class Hub:
         clock: Callable[[], int] = monotonic_ms,
         wall: Callable[[], int] = wall_ms,
         is_clock_doubtful: Callable[[], bool] = lambda: False,
+        find_link: Callable[[str], Link | None] = lambda name: None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
         self.roster = Roster(registry, sessions, self._submit, logger)
@@ -59,6 +60,7 @@ class Hub:
         self._logger = logger
         self._clock = clock
         self._wall = wall
+        self._find_link = find_link
         self._is_stopped = False
         self._tasks = Tasks(logger)
         self._downlinks = Downlinks(
@@ -144,7 +146,10 @@ class Hub:
 
     async def command(self, name: str, command: str, arguments: Any, timeout_s: float) -> Any:
         """Have a device execute a command of its manifest; return the result. CommandError otherwise."""
-        return await self._commands.execute(self.device(name), command, arguments, timeout_s)
+        device = self.device(name)
+        if device.current is not None:
+            self.roster.presume(device.current, self._find_link)
+        return await self._commands.execute(device, command, arguments, timeout_s)
 
     def _changed(self, device: Device) -> None:
         self._tasks.spawn(self._store(device))
@@ -202,7 +207,7 @@ class Hub:
             if incoming == "tag":
                 continue
             if isinstance(incoming, str):
-                if entry.place is None:
+                if not entry.is_heard:
                     self.roster.move(entry, place)  # after a restart; COUNTER_FLOOR has to go somewhere
                 self.traffic.drop(place, frame, incoming, device, seen)
                 self._downlinks.flush(entry)
@@ -223,6 +228,7 @@ class Hub:
     def _opened(self, entry: DeviceSession, place: Place, part: frames.Split) -> None:
         device = entry.device
         self.roster.move(entry, place)
+        entry.is_heard = True
         entry.session.is_addressed = place.link.answers_addressed and part.address is not None
         device.last_seen_at = self._wall()
         device.asleep_since = None

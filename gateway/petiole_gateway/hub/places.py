@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from .device import DeviceSession
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .device import DeviceSession
 
 # Sessions tried for a frame without an address: a current one, its provisional ones, and one device more on the cable.
 MAX_AT_PLACE = 6

@@ -11,7 +11,7 @@ from petiole.manifest import is_token
 
 from .device import Device, DeviceSession, resumed
 from .places import Places
-from .ports import Busy, CommandError, Logger, Place, Records
+from .ports import Busy, CommandError, Link, Logger, Place, Records
 from .readings import Channels
 from .uplinks import DeviceUplinks, Taken
 
@@ -57,19 +57,19 @@ class Roster:
                 time = int.from_bytes(bytes.fromhex(document["nonce"])[:ACCEPT_TIME_BYTES], "big")
                 self.last_accept_time = max(self.last_accept_time, time)
                 if device is not None and with_sessions:
-                    self._resume(resumed(device, document, now), str(document.get("link", "")))
+                    self._resume(resumed(device, document, now))
                     continue
             except (KeyError, ValueError, TypeError) as error:
                 self._logger.error("session_unreadable", device=name, error=repr(error))
             await self._sessions.delete(name)
 
-    def _resume(self, session: DeviceSession, link: str) -> None:
+    def _resume(self, session: DeviceSession) -> None:
         device = session.device
         device.current = session
         device.uplinks.is_open = device.knows_manifest(session.manifest_hash)
         self.by_address[session.address] = session
-        # The one node of a cable is known by its place; where another node is, it says itself.
-        self._places.settle(session, (link, None))
+        if session.stored_place is not None:
+            self._places.settle(session, session.stored_place)
 
     async def add(self, name: str, key: bytes, added_at: int) -> Device:
         """Register a device. CommandError 400 for a bad name, 409 for a taken one."""
@@ -187,6 +187,14 @@ class Roster:
         if session.place != place:
             session.place = place
             self._settle(session)
+
+    def presume(self, session: DeviceSession, find_link: Callable[[str], Link | None]) -> None:
+        """A session that was resumed is looked for where it was heard last, until it is heard."""
+        if session.place is None and session.stored_place is not None:
+            name, peer = session.stored_place
+            link = find_link(name)
+            if link is not None:
+                session.place = Place(link, peer)
 
     def _settle(self, session: DeviceSession) -> None:
         if session.place is not None:
