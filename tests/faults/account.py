@@ -68,7 +68,7 @@ async def _read_stream(client: Client) -> list[Stored]:
         while True:
             message = await subscription.next_msg(5)
             document = json.loads(message.data)
-            boot, number = document["value"]
+            boot, number, _ = document["value"]
             assert message.headers is not None
             assert int(message.headers["Petiole-Sequence"]) == document["sequence"]
             at = round(datetime.fromisoformat(document["at"]).timestamp() * 1000)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 import random
+import signal
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -11,7 +14,10 @@ from .rig import Rig
 from .waiting import until
 
 # Everything that can fail between a node and the hub's stream. Each comes at least once.
-KINDS = ("gateway_kill", "gateway_stop", "leaf_kill", "hub_kill", "node_kill", "link_cut", "link_freeze", "cable_pull")
+KINDS = (
+    *("gateway_kill", "gateway_stop", "leaf_kill", "leaf_stall", "both_kill"),
+    *("hub_kill", "node_kill", "link_cut", "link_freeze", "cable_pull"),
+)
 STALL_S = 90.0  # a run in which nothing is accepted for so long has failed
 
 
@@ -91,6 +97,26 @@ class Chaos:
     async def _leaf_kill(self, victim: int) -> None:
         self.injected["leaf_kill"] += 1
         await self._rig.gateway.kill_leaf()
+
+    async def _stall_leaf(self, victim: int) -> int:
+        """The leaf answers nothing for up to a second, while nodes go on sending. Its pid."""
+        await until(lambda: self._rig.gateway.leaf_pid() is not None, "a leaf server runs")
+        pid = self._rig.gateway.leaf_pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        await asyncio.sleep(0.2 + victim % 800 / 1000)
+        return pid
+
+    async def _leaf_stall(self, victim: int) -> None:
+        self.injected["leaf_stall"] += 1
+        os.kill(await self._stall_leaf(victim), signal.SIGCONT)
+
+    async def _both_kill(self, victim: int) -> None:
+        """What the gateway has taken and the leaf has not is lost with them."""
+        self.injected["both_kill"] += 1
+        await self._stall_leaf(victim)
+        await self._rig.gateway.stop(at_once=True)
+        await self._rig.gateway.start()
 
     async def _node_kill(self, victim: int) -> None:
         self.injected["node_kill"] += 1

@@ -1,7 +1,8 @@
 """What a node of the fault tests runs as its `app.py`: it counts, as fast as confirmations allow.
 
-A reading is `[boot, number]`. Once `publish` has returned, the line "boot number taken returned" (times in ms since
-1970 of this machine's clock) is in `accepted.txt`: whatever fails afterwards, that reading must be at the hub.
+A reading is `[boot, number, filling]`: one to four fit a frame, so that several frames are on the way, and some need
+fragments. Once `publish` has returned, the line "boot number taken returned" (times in ms since 1970 of this machine's
+clock) is in `accepted.txt`: whatever fails afterwards, that reading must be at the hub.
 """
 
 import asyncio
@@ -32,6 +33,10 @@ def next_boot() -> int:
     return boot
 
 
+def filling(number: int) -> int:
+    return 300 if number % 23 == 0 else number * 29 % 90
+
+
 async def count() -> None:
     boot = next_boot()
     number = 0
@@ -43,7 +48,7 @@ async def count() -> None:
                 number += 1
                 mine = number
                 taken = wall_ms()
-                await counter.publish([boot, mine])
+                await counter.publish([boot, mine, "." * filling(mine)])
                 accepted.write(f"{boot} {mine} {taken} {wall_ms()}\n")
                 accepted.flush()
                 if options.get("pause_s"):

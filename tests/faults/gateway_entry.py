@@ -1,13 +1,16 @@
 """`petiole`, with a leaf server that notices a dead link within seconds and stays behind the proxy.
 
 By default the leaf would learn the addresses of the hub's other servers and go round the proxy that cuts its link.
-With FLUSH_S in the environment every flush of the disk takes so many seconds longer, as on an SD card.
+With FLUSH_S in the environment every flush of the disk takes so many seconds longer, as on an SD card. SIGUSR1 has it
+say what all its tasks wait for.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import os
+import signal
 import sys
 import time
 
@@ -30,8 +33,14 @@ def slow_down_flushes(seconds: float) -> None:
     Barrier._sync = slowly  # type: ignore[method-assign]
 
 
+def tell_tasks(number: int, frame: object) -> None:
+    for task in asyncio.all_tasks():
+        task.print_stack()
+
+
 if __name__ == "__main__":
     app.LeafServer = functools.partial(LeafServer, settings=LINK)  # type: ignore[misc,assignment]
+    signal.signal(signal.SIGUSR1, tell_tasks)
     if FLUSH_S in os.environ:
         slow_down_flushes(float(os.environ[FLUSH_S]))
     sys.exit(main())

@@ -123,9 +123,13 @@ class GatewayProcess:
         os.kill(self.pid, number)
 
     async def wait(self, timeout_s: float = PATIENCE_S) -> int:
-        """Its exit code."""
+        """Its exit code. TimeoutError, with what it waits for in its log."""
         assert self._process is not None
-        code = await asyncio.wait_for(self._process.wait(), timeout_s)
+        try:
+            code = await asyncio.wait_for(self._process.wait(), timeout_s)
+        except TimeoutError:
+            self.signal(signal.SIGUSR1)
+            raise
         if self._reader is not None:
             await self._reader
             self._reader = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,15 @@ NODES = {"uart-1": "uart", "console-1": "console", "udp-1": "udp", "udp-2": "udp
 BAD = Impairment(loss=0.05, duplicate=0.05, reorder=0.1, corrupt=0.03, delay_ms=2, jitter_ms=10, reorder_ms=120)
 # USB, which carries a console, corrects its errors; a byte that noise makes a Ctrl-C ends in the REPL, as it has to.
 BAD_CONSOLE = dataclasses.replace(BAD, corrupt=0)
+# An SD card: for most of the time there is something that the leaf has and its disk has not.
+FLUSH_S = 0.03
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path, flush_s=FLUSH_S)
+    yield rig
+    await rig.stop()
 
 
 async def run(rig: Rig, seed: int, total: int, report: Callable[[object], None], extra: int = 0) -> None:
@@ -46,7 +56,7 @@ async def run(rig: Rig, seed: int, total: int, report: Callable[[object], None],
 async def test_every_accepted_reading_is_at_the_hub_once_and_in_order(
     rig: Rig, seed: int, report: Callable[[object], None]
 ) -> None:
-    await run(rig, seed, 1500, report)
+    await run(rig, seed, 2000, report, extra=5)
 
 
 @pytest.mark.soak
