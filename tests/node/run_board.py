@@ -88,7 +88,7 @@ def watchdog():
 def resets():
     expected = {machine.PWRON_RESET: 1, machine.WDT_RESET: 3}
     if NAME == "esp32":
-        expected.update({machine.SOFT_RESET: 2, machine.DEEPSLEEP_RESET: 4, machine.HARD_RESET: 7})
+        expected.update({machine.SOFT_RESET: 2, machine.DEEPSLEEP_RESET: 4, machine.HARD_RESET: 2})
     for cause, reason in expected.items():
         machine.cause = cause
         assert port.reset_reason() == reason

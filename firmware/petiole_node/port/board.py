@@ -16,6 +16,8 @@ _SAFE_WINDOW_MS = 2000
 _RECEIVE_BUFFER = 1024  # four frames: what a gateway may have in flight
 _PARKED_FEED_MS = 1000
 
+_LAST_FRAME_MS = 20  # a datagram that was handed to the driver is in the air by then
+
 _JOIN_S = 15  # a Pico W needs up to 10 s
 _PAUSE_S = 1  # without it the driver of an ESP32 stays in the state of the failure
 _RESTART_AFTER = 2  # failed joins until the radio is switched off and on
@@ -34,6 +36,15 @@ class Wifi:
     def is_connected(self) -> bool:
         connected: bool = self._wlan.isconnected()
         return connected
+
+    def off(self) -> None:
+        """Until the next `connect`. A Pico W does not sleep while its radio is merely inactive."""
+        wlan = self._wlan
+        time.sleep_ms(_LAST_FRAME_MS)  # type: ignore[attr-defined]
+        if hasattr(wlan, "deinit"):
+            wlan.deinit()
+        else:
+            wlan.active(False)
 
     async def connect(self, ssid: str, password: str) -> bool:
         """Join, or take the next step of the ladder. False: failed so often that only a reset is left.
@@ -75,13 +86,15 @@ class BoardPort(MicroPythonPort):
         self._wifi: Wifi | None = None
         self._watchdog: Json = None
         self._timer: Json = None
+        self._uart: Json = None
 
     def serial(self, settings: "dict[str, Json]") -> "Stream":
         options: dict[str, Json] = {"rxbuf": _RECEIVE_BUFFER, "timeout": 0}
         for pin in ("tx", "rx"):
             if settings[pin] is not None:
                 options[pin] = machine.Pin(settings[pin])
-        return FileStream(machine.UART(settings["id"], settings["baud"], **options), False)
+        self._uart = machine.UART(settings["id"], settings["baud"], **options)
+        return FileStream(self._uart, False)
 
     async def connect_network(self, settings: "dict[str, Json]") -> None:
         """Raises OSError."""
@@ -98,7 +111,8 @@ class BoardPort(MicroPythonPort):
 
     def start_watchdog(self, timeout_s: int) -> None:
         if self._watchdog is None:
-            self._watchdog = machine.WDT(timeout=min(1000 * timeout_s, self.longest_watchdog_ms()))
+            self.watchdog_ms = min(1000 * timeout_s, self.longest_watchdog_ms())
+            self._watchdog = machine.WDT(timeout=self.watchdog_ms)
 
     def longest_watchdog_ms(self) -> int:
         return 300000
@@ -106,6 +120,16 @@ class BoardPort(MicroPythonPort):
     def feed_watchdog(self) -> None:
         if self._watchdog is not None:
             self._watchdog.feed()
+
+    def hush(self) -> None:
+        """Before sleep: what was written leaves the board, then the radio is off."""
+        if self._uart is not None:
+            try:
+                self._uart.flush()
+            except OSError:  # the link is closed
+                self._uart = None
+        if self._wifi is not None:
+            self._wifi.off()
 
     def safe_window(self) -> None:
         """Time in which Ctrl-C reaches the REPL before a watchdog runs, which nothing can stop."""

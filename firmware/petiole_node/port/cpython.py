@@ -17,6 +17,7 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole.contracts import Aead
     from petiole_node.contracts import Address, Datagrams, Handler, Json, Stream
+    from petiole_node.port.sleeper import Sleeper
 
 _CHUNK = 4096
 _TYPES = {float: "f", int: "i", bool: "b", str: "s", bytes: "x"}
@@ -108,8 +109,24 @@ class UdpSocket:
 class Port(state.StateFiles):
     name = "cpython"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._offset = 0
+
     def now(self) -> int:
-        return time.monotonic_ns() // 1_000_000
+        return time.monotonic_ns() // 1_000_000 + self._offset
+
+    def continue_clock(self, now: int) -> None:
+        self._offset += now - self.now()
+        self.is_continued = True
+
+    def sleeper(self) -> "Sleeper":
+        from petiole_node.port.sleeper_files import FileSleeper  # noqa: PLC0415 - sleepy nodes only
+
+        return FileSleeper(self)
+
+    def hush(self) -> None:
+        """The operating system sends what was written."""
 
     def random(self, length: int) -> bytes:
         return os.urandom(length)
@@ -161,6 +178,9 @@ class Port(state.StateFiles):
     def settle(self) -> None:
         """Memory is not scarce here."""
 
+    def has_room(self) -> bool:
+        return True
+
     def free_heap(self) -> "int | None":
         return None
 
@@ -178,6 +198,3 @@ class Port(state.StateFiles):
 
     def reset(self) -> None:
         sys.exit(RESET_CODE)
-    def has_room(self) -> bool:
-        return True
-

@@ -124,9 +124,14 @@ class MicroPythonPort(state.StateFiles):
     def now(self) -> int:
         """ms that never wrap, unlike ticks: to be called at least every few days, which the runtime's loop does."""
         ticks = time.ticks_ms()  # type: ignore[attr-defined]
-        self._total += time.ticks_diff(ticks, self._last)  # type: ignore[attr-defined]
+        self._total += max(0, time.ticks_diff(ticks, self._last))  # type: ignore[attr-defined]
         self._last = ticks
         return self._total
+
+    def continue_clock(self, now: int) -> None:
+        """The clock goes on from before a deep sleep: it is so late now."""
+        self._total += now - self.now()
+        self.is_continued = True
 
     def random(self, length: int) -> bytes:
         return os.urandom(length)
@@ -195,6 +200,9 @@ class MicroPythonPort(state.StateFiles):
 
     def feed_watchdog(self) -> None:
         """None here."""
+
+    def hush(self) -> None:
+        """Before sleep: what was written leaves the board, then radios are off."""
 
     def safe_window(self) -> None:
         """Time in which Ctrl-C reaches the REPL before anything has started. A program on a computer needs none."""

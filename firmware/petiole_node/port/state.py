@@ -6,10 +6,16 @@ empty. So nothing here trusts what it reads.
 
 _BOOTS = "boot.cnt"
 _CRASH = "crash.txt"
+RESET_WOKE = 4
 RESET_EXCEPTION = 6
 
 
 class StateFiles:
+    woke = False  # from a deep sleep, with what it had kept; said by `sleeper`
+    is_continued = False  # the clock goes on from before that sleep, so it is the same boot
+    watchdog_ms = 0  # of the one that runs
+    flash_deafens_uart = False  # writing a file loses what a UART receives meanwhile
+
     def __init__(self) -> None:
         self._folder = ""
         self._boots: int | None = None
@@ -19,17 +25,25 @@ class StateFiles:
         """Where the files are; "" is the current folder."""
         self._folder = folder + "/" if folder and not folder.endswith("/") else folder
 
+    def path(self, name: str) -> str:
+        return self._folder + name
+
     def boot_count(self) -> int:
-        """Number of this boot, from 1."""
+        """Number of this boot, from 1. A deep sleep over which the clock went on is none."""
         if self._boots is None:
             text = self._read(_BOOTS)
-            self._boots = int(text) + 1 if text.isdigit() else 1
-            self._write(_BOOTS, str(self._boots))
+            is_known = text.isdigit()
+            self._boots = int(text) if is_known else 0
+            if not (is_known and self.is_continued):
+                self._boots += 1
+                self._write(_BOOTS, str(self._boots))
         return self._boots
 
     def reset_reason(self) -> int:
         """As in PROTOCOL.md, section 6."""
-        return RESET_EXCEPTION if self._last_crash() else self.hardware_reset_reason()
+        if self._last_crash():
+            return RESET_EXCEPTION
+        return RESET_WOKE if self.woke else self.hardware_reset_reason()
 
     def hardware_reset_reason(self) -> int:
         return 0

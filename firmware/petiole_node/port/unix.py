@@ -8,6 +8,7 @@ from petiole_node.port.micropython import FileStream, MicroPythonPort
 MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole_node.contracts import Json, Stream
+    from petiole_node.port.sleeper import Sleeper
 
 RESET_CODE = 10  # the exit code by which whoever started the process knows a reset
 
@@ -27,6 +28,11 @@ class Port(MicroPythonPort):
         if fd not in self._files:
             self._files[fd] = open(fd, "r+b")
         return FileStream(self._files[fd], True)
+
+    def sleeper(self) -> "Sleeper":
+        from petiole_node.port.sleeper_files import FileSleeper  # noqa: PLC0415 - sleepy nodes only
+
+        return FileSleeper(self)
 
     def interrupted(self) -> None:
         """Ctrl-C ends in the REPL, as on a board, and not in the end of the process."""

@@ -1,0 +1,37 @@
+"""Sleep of a process: it ends, and whoever started it starts it again. Files stand for what a chip retains."""
+
+import sys
+import time
+
+from petiole_node.port.sleeper import TIMER, Retained, Sleeper
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole_node.contracts import Port
+
+SLEEP_CODE = 11  # the exit code of a deep sleep, after its length was written
+SLEEP_FILE = "sleep.ms"
+_OUTBOX = 1866  # what an ESP32 has
+
+
+class FileSleeper(Sleeper):
+    """Whoever cuts the power of such a node removes `counters.bin`, `session.bin` and `outbox.bin`."""
+
+    def __init__(self, port: "Port") -> None:
+        super().__init__(port)
+        self.outbox = Retained(self, _OUTBOX)
+
+    def _wall(self) -> int:
+        return time.time_ns() // 1000000
+
+    def _why(self, kept: int) -> int:
+        return TIMER
+
+    def _doze(self, ms: int) -> bool:
+        time.sleep(ms / 1000)
+        return False
+
+    def _enter(self, ms: int, counters: "bytes | None") -> None:
+        with open(self._port.path(SLEEP_FILE), "w") as file:
+            file.write(str(ms))
+        sys.exit(SLEEP_CODE)

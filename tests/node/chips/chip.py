@@ -1,0 +1,120 @@
+"""What the models of all chips share: state that outlives the program, in a file, and a time that passes when told.
+
+The program ends as a board does, in the middle of anything: its process is killed. Why is in the file (`end`), and
+whoever plays the world around the board reads it there.
+"""
+
+# mypy: ignore-errors
+# ruff: noqa: PLW0603
+# A module is all the state there is, as on a board.
+
+import json
+import os
+
+FILE = "chip.json"
+
+with open(FILE) as file:
+    state = json.load(file)
+
+ticks = state["boot_ms"]  # since the reset
+interrupts = []  # (ms of ticks, function)
+_fed = None
+_patience = 0
+
+
+def end(kind, ms=0):
+    """The board stops here; what its registers and memories hold is kept."""
+    for keep in keepers:
+        keep()
+    state["end"] = kind
+    state["end_ms"] = ms
+    with open(FILE, "w") as file:
+        json.dump(state, file)
+    os.system("kill -9 $PPID")
+
+
+keepers = []
+
+
+def advance(ms, is_guarded=True):
+    """Time passes; False: an interrupt cut it short. `is_guarded`: the watchdog counts."""
+    global ticks, _fed
+    until = ticks + ms
+    due = [entry for entry in interrupts if entry[0] <= until]
+    if due:
+        until = max(ticks, min(entry[0] for entry in due))
+    if is_guarded and _patience and until > _fed + _patience:
+        end("watchdog")
+    passed = until - ticks
+    if not is_guarded and _patience:
+        _fed += passed
+    ticks = until
+    state["wall_ms"] += passed
+    for entry in due:
+        if entry[0] <= until:
+            interrupts.remove(entry)
+            entry[1]()
+    return not due
+
+
+def guard(timeout_ms):
+    global _fed, _patience
+    _fed = ticks
+    _patience = timeout_ms
+
+
+def feed():
+    global _fed
+    _fed = ticks
+    state["feeds"] = state.get("feeds", 0) + 1
+
+
+class WDT:
+    """It cannot be stopped. A board whose watchdog nobody feeds is reset."""
+
+    def __init__(self, timeout):
+        if timeout > state["longest_watchdog_ms"]:
+            raise ValueError("timeout exceeds " + str(state["longest_watchdog_ms"]))
+        guard(timeout)
+
+    def feed(self):
+        feed()
+
+
+class Pin:
+    def __init__(self, number):
+        self.number = number
+
+
+class UART:
+    """What was written leaves in its own time; `flush` waits for it. A sleep in between would cut it off."""
+
+    def __init__(self, id, baud, **options):
+        self.baud = baud
+        self.waiting = 0
+        uarts.append(self)
+
+    def write(self, data):
+        self.waiting += len(data)
+        return len(data)
+
+    def flush(self):
+        advance(self.waiting * 10000 // self.baud)
+        self.waiting = 0
+
+    def deinit(self):
+        self.waiting = 0
+
+
+uarts = []
+
+
+def fall_asleep():
+    """Count what a sleep cuts off."""
+    for uart in uarts:
+        state["cut_off"] = state.get("cut_off", 0) + uart.waiting
+
+
+class Timer:
+    def __init__(self, id):
+        pass
