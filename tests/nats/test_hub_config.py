@@ -8,13 +8,16 @@ import stat
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 from nats.errors import TimeoutError as NatsTimeout
-from nats_rig import Fleet, Rig
+from nats_rig import SITE, Fleet, Rig, until
 
 from petiole_gateway.nats.connection import connect
 from petiole_gateway.nats.errors import ConfigError, KeyFileError, NatsError, SecurityError
 from petiole_gateway.nats.hub_config import HubOperator, site_permissions
+from petiole_gateway.nats.mailbox_streams import ensure_hub_mailbox
+from petiole_gateway.nats.subjects import site_inbox
 
 
 def test_an_operator_is_kept_in_its_folder(tmp_path: Path) -> None:
@@ -103,3 +106,76 @@ async def _asked(client: object, subject: str) -> bytes | None:
         except (NoRespondersError, NatsTimeout):
             continue
     return None
+
+
+async def test_a_site_reaches_its_own_mail_only(rig: Rig) -> None:
+    await rig.start()
+    # As the gateway's connection: answers come under its site's inbox.
+    access = rig.leaf.access
+    connection = await connect(
+        access.url, logger=rig.logger, user=access.user, password=access.password, inbox_prefix=site_inbox(SITE)
+    )
+    await until(lambda: _made(rig), "streams of mail")
+    await rig.linked()
+    hub, leaf = rig.hub_connection.client, connection.client
+    for site in (SITE, "site2"):
+        await hub.request(f"down.{site}.d.q", b"{}", timeout=5)
+    own, foreign = f"$JS.hub.API.%s.DOWN_{SITE}", "$JS.hub.API.%s.DOWN_site2"
+    assert await _asked(leaf, own % "STREAM.INFO") is not None
+    calls = ["STREAM.INFO", "STREAM.MSG.GET", "STREAM.MSG.DELETE", "DIRECT.GET", "STREAM.PURGE", "STREAM.DELETE"]
+    calls += ["STREAM.UPDATE", "CONSUMER.CREATE", "CONSUMER.LIST"]
+    forbidden = [foreign % call for call in calls]
+    # Of its own stream it changes nothing but single messages. A consumer would deliver to any subject it names.
+    forbidden += [own % call for call in calls[4:]] + [f"{own % 'CONSUMER.CREATE'}.c"]
+    forbidden += [f"$JS.hub.API.$KV.mailbox.{each}" for each in ("site2.d.i", "site1x.d.i")]
+    forbidden += ["$JS.hub.API.DIRECT.GET.KV_mailbox", "$JS.hub.API.STREAM.MSG.DELETE.KV_mailbox"]
+    forbidden += ["$JS.hub.API.DIRECT.GET.KV_mailbox.$KV.mailbox.site2.d.i", f"down.{SITE}.d.q", "down.site2.d.q"]
+    for call in forbidden:
+        assert await _asked(leaf, call) is None, call
+    for site in (SITE, "site2"):
+        info = await rig.hub_api.stream_info(f"DOWN_{site}")
+        assert info is not None
+        assert info["state"]["messages"] == 1
+        assert info["state"]["consumer_count"] == 0
+    await connection.close()
+
+
+async def test_a_site_hears_no_answers_and_no_mail_of_others(rig: Rig) -> None:
+    await rig.start()
+    await until(lambda: _made(rig), "streams of mail")
+    await rig.linked()
+    hub, leaf = rig.hub_connection.client, rig.connection.client
+    heard: list[bytes] = []
+
+    async def hear(message: Msg) -> None:
+        heard.append(message.data)
+
+    for subject in ("_INBOX.>", "in.>", "event.>", "$KV.>"):
+        await leaf.subscribe(subject, cb=hear)
+    await leaf.flush()
+    await hub.publish("event.site2.d.mailbox", b"secret")
+    await hub.publish("_INBOX.abc", b"secret")
+    await hub.publish("$KV.mailbox.site2.d.i", b"secret")
+    await hub.request("down.site2.d.q", b"secret", timeout=5)
+
+    async def own_heard() -> bool:
+        await hub.publish(f"{site_inbox(SITE)}.x", b"allowed")
+        return bool(heard)
+
+    await until(own_heard, "its own inbox")
+    assert set(heard) == {b"allowed"}
+
+
+async def test_a_site_may_be_allowed_to_send_to_another(rig: Rig) -> None:
+    allowed = site_permissions(SITE, sends_to=["site2"])
+    assert "down.site2.>" in allowed.publish
+    assert not any("site3" in each or each in {"down.>", "down.*.>"} for each in allowed.publish)
+    assert allowed.subscribe == site_permissions(SITE).subscribe
+    for wrong in ("*", ">", "a.b", ""):
+        with pytest.raises(ConfigError):
+            site_permissions(SITE, sends_to=[wrong])
+
+
+async def _made(rig: Rig) -> bool:
+    await ensure_hub_mailbox(rig.hub_api, [SITE, "site2"], replicas=1)
+    return True

@@ -76,7 +76,7 @@ class MailFeed:
         if info is None:
             raise ApiError(self.stream, 404, 10059, "stream not found")
         last = int(info["state"]["last_seq"])
-        # A stream whose numbers went back was made anew.
+        # The numbers of a server that lost its disk may go back.
         start = 1 if whole or last < self.cursor else self.cursor + 1
         if last < self.cursor:
             self.cursor = 0

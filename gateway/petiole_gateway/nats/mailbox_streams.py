@@ -6,10 +6,11 @@ because the rights to read and to delete are rights on a whole stream.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from .api import Document, JetStreamApi
-from .streams import HUB_DUPLICATE_WINDOW_S, ensure_stream
+from .streams import HUB_DUPLICATE_WINDOW_S, SEQUENCES_PER_SECOND, ensure_stream
 from .subjects import (
     DOCUMENT_STREAM,
     LEAF_MAIL_STREAM,
@@ -82,7 +83,7 @@ async def ensure_hub_mailbox(api: JetStreamApi, sites: Sequence[str], *, replica
     await ensure_stream(api, documents_config(HUB_DOCUMENTS_MAX_BYTES, replicas))
     for site in sites:
         config = box_config(mail_stream(site), mail_filter("down", site), hub_notice_subject(site), replicas)
-        await ensure_stream(api, config)
+        await _ensure_box(api, config)
 
 
 async def remove_hub_mailbox(api: JetStreamApi, site: str) -> bool:
@@ -98,7 +99,15 @@ async def ensure_leaf_mailbox(api: JetStreamApi, site: str) -> bool:
     """The leaf's stream and bucket. True if the bucket was not there."""
     checked_token("site", site)
     config = box_config(LEAF_MAIL_STREAM, mail_filter("out", site), leaf_notice_subject(site), 1)
-    await ensure_stream(api, config)
+    await _ensure_box(api, config)
     found = await api.stream_info(DOCUMENT_STREAM)
     await ensure_stream(api, documents_config(LEAF_DOCUMENTS_MAX_BYTES, 1), found)
     return found is None
+
+
+async def _ensure_box(api: JetStreamApi, config: Document) -> None:
+    found = await api.stream_info(config["name"])
+    # A stream that replaces a lost one begins above all numbers that a gateway may remember, unless the site has had
+    # more than a thousand items per second for all its life.
+    first = {} if found is not None else {"first_seq": int(time.time() * SEQUENCES_PER_SECOND)}
+    await ensure_stream(api, {**config, **first}, found)

@@ -1,0 +1,233 @@
+"""Mail at a site without a hub, and after disks were lost, rolled back, or emptied by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from mailbox_rig import MailRig
+from nats_rig import SITE, until
+
+from petiole_gateway.hub import mailbox_states as states
+from petiole_gateway.nats.mailbox_client import Receipt
+from petiole_gateway.nats.mailbox_streams import ensure_leaf_mailbox, remove_hub_mailbox
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[MailRig]:
+    rig = MailRig(tmp_path)
+    yield rig
+    await rig.stop()
+
+
+async def ends(rig: MailRig, *receipts: Receipt) -> list[str]:
+    return [str((await rig.at_hub.wait(each, timeout_s=30))["state"]) for each in receipts]
+
+
+async def test_a_site_without_a_hub_has_mailboxes_and_a_hub_can_be_added_later(rig: MailRig) -> None:
+    device = rig.device("alone")
+    await rig.start_mail(with_hub=False)
+    done = await rig.at_site.send(SITE, "alone", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    assert device.wake() == [done.id]
+    assert (await rig.at_site.wait(done, timeout_s=10))["state"] == states.DELIVERED
+    assert await rig.boxed("OUT", at_leaf=True) == 0
+    waits = await rig.at_site.send(SITE, "alone", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    await rig.crash_mail()
+    await rig.open_mail(with_hub=False)
+    assert [item.id for item in rig.store_.mailbox.items("alone")] == [waits.id]
+    found = {each["id"]: each["state"] for each in await rig.at_site.items(SITE, "alone")}
+    assert found == {done.id: states.DELIVERED, waits.id: states.PENDING}
+    # The hub.
+    await rig.crash_mail()
+    await rig.start_hub()
+    await rig.make_boxes()
+    await rig.linked()
+    await rig.open_mail()
+    await until(lambda: rig.store_.is_hub_reached, "the hub")
+    from_hub = await rig.at_hub.send(SITE, "alone", "x", expires_in_s=HOUR_S)
+    await device.mail(2)
+    assert device.wake() == [waits.id, from_hub.id]
+    # What ended before there was a hub is told, too.
+    assert await ends(rig, done, waits, from_hub) == [states.DELIVERED] * 3
+    await rig.emptied("alone")
+
+
+async def test_an_end_that_was_not_deleted_before_a_crash_is_deleted_after_it_without_a_hub(rig: MailRig) -> None:
+    device = rig.device("alone")
+    await rig.start_mail(with_hub=False)
+    receipt = await rig.at_site.send(SITE, "alone", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    deleted = rig.store_._feeds["site"].delete
+
+    async def never(sequence: int) -> None:
+        await asyncio.Event().wait()
+
+    rig.store_._feeds["site"].delete = never  # type: ignore[method-assign]
+    assert device.wake() == [receipt.id]
+    assert (await rig.at_site.wait(receipt, timeout_s=10))["state"] == states.DELIVERED
+    await rig.crash_mail()
+    del deleted
+    assert await rig.boxed("OUT", at_leaf=True) == 1
+    await rig.open_mail(with_hub=False)
+    assert device.fetch() == []
+
+    async def empty() -> bool:
+        return await rig.boxed("OUT", at_leaf=True) == 0
+
+    await until(empty, "it is out of the stream")
+
+
+async def test_a_new_disk_in_the_gateway_gets_all_mail_from_the_hub(rig: MailRig) -> None:
+    device = rig.device("reborn")
+    await rig.start_mail()
+    done = await rig.at_hub.send(SITE, "reborn", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    device.wake()
+    await rig.emptied("reborn")
+    waits = [await rig.at_hub.send(SITE, "reborn", "x", expires_in_s=HOUR_S) for _ in range(3)]
+    await device.mail(3)
+    await rig.crash_mail()
+    await rig.leaf.stop()
+    shutil.rmtree(rig.leaf.store_dir)
+    await rig.leaf.start()
+    await rig.open_mail()
+    await device.mail(3)
+    assert device.wake() == [each.id for each in waits]
+    assert await ends(rig, done, *waits) == [states.DELIVERED] * 4
+    await rig.emptied("reborn")
+
+
+async def test_an_end_that_the_hub_knows_and_the_disk_forgot_is_not_repeated(rig: MailRig) -> None:
+    """The leaf's disk goes back to before the end; the hub has deleted the item since."""
+    device = rig.device("amnesic")
+    await rig.start_mail()
+    receipt = await rig.at_hub.send(SITE, "amnesic", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    await until(lambda: rig.store_._records.pending == 0, "the record is on the leaf")
+    await rig.leaf.stop()
+    saved = rig.folder / "saved"
+    shutil.copytree(rig.leaf.store_dir, saved)
+    await rig.leaf.start()
+    await until(lambda: rig.store_.is_hub_reached and rig.connection.is_connected, "the hub")
+    device.wake()
+    assert await ends(rig, receipt) == [states.DELIVERED]
+    await rig.emptied("amnesic")
+    await until(lambda: len(rig.store_.settlement) == 0, "settled")
+    await rig.crash_mail()
+    await rig.leaf.stop()
+    shutil.rmtree(rig.leaf.store_dir)
+    shutil.move(saved, rig.leaf.store_dir)
+    await rig.leaf.start()
+    await rig.open_mail()
+    await until(lambda: rig.store_.is_hub_reached, "the hub")
+    assert device.fetch() == []
+    assert await ends(rig, receipt) == [states.DELIVERED]
+    info = await rig.api.stream_info("KV_mailbox")
+    assert info is not None
+    assert info["state"]["messages"] == 0
+
+
+async def test_what_was_taken_out_of_the_hubs_stream_by_hand_is_not_delivered(rig: MailRig) -> None:
+    device = rig.device("purged")
+    await rig.start_mail()
+    gone = await rig.at_hub.send(SITE, "purged", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    await rig.hub_api.request(f"STREAM.PURGE.DOWN_{SITE}")
+    await rig.cut()
+    await rig.restore()
+    assert device.fetch() == []
+    assert await ends(rig, gone) == [states.CANCELLED]
+    after = await rig.at_hub.send(SITE, "purged", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    assert device.wake() == [after.id]
+
+
+async def test_a_stream_that_was_made_anew_on_the_hub_is_read_from_its_beginning(rig: MailRig) -> None:
+    device = rig.device("anew")
+    await rig.start_mail()
+    for index in range(5):
+        await rig.at_hub.send(SITE, "anew", "x", expires_in_s=HOUR_S, id=f"old{index}")
+    await device.mail(5)
+    await rig.cut()
+    assert await remove_hub_mailbox(rig.hub_api, SITE)
+    assert not await remove_hub_mailbox(rig.hub_api, SITE)
+    await rig.make_boxes()
+    await rig.at_hub.send(SITE, "anew", "x", expires_in_s=HOUR_S, id="new")
+    # Numbers of the old stream are in the records, so a restart makes it no easier.
+    await rig.crash_mail()
+    await rig.open_mail()
+    await rig.restore()
+    assert device.wake() == ["new"]
+    await rig.emptied("anew")
+
+
+async def test_a_notice_that_was_lost_is_missed_when_the_next_one_comes(rig: MailRig) -> None:
+    device = rig.device("deaf")
+    await rig.start_mail()
+    await until(lambda: rig.store_.is_hub_reached, "the hub")
+    feed = rig.store_._feeds["hub"]
+    await feed.stop()
+    await rig.at_hub.send(SITE, "deaf", "x", expires_in_s=HOUR_S, id="unheard")
+    await feed.start()
+    await rig.connection.client.flush()
+    await until(lambda: asyncio.create_task(_heard(rig, device.name)), "both are here")
+    assert device.wake() == ["unheard", "heard"]
+    await rig.emptied("deaf")
+
+
+async def _heard(rig: MailRig, name: str) -> bool:
+    """The new subscription reaches the hub's server some time after it was made here."""
+    await rig.at_hub.send(SITE, name, "x", expires_in_s=HOUR_S, id="heard")
+    return rig.store_.waiting(name) == 2
+
+
+async def test_a_server_that_is_behind_brings_nothing_back(rig: MailRig) -> None:
+    """A follower may still show what its leader has deleted."""
+    device = rig.device("stale")
+    await rig.start_mail()
+    await rig.at_hub.send(SITE, "stale", "x", expires_in_s=HOUR_S, id="once")
+    await device.mail(1)
+    message = await rig.hub_api.last_message(f"DOWN_{SITE}", f"down.{SITE}.stale.q")
+    assert device.wake() == ["once"]
+    await rig.emptied("stale")
+    await until(lambda: len(rig.store_.settlement) == 0, "settled")
+    assert message is not None
+    rig.store_._desk.arrived("hub", message)
+    assert device.fetch() == []
+
+
+async def test_a_leaf_that_lost_its_disk_under_a_running_gateway_gets_its_records_back(rig: MailRig) -> None:
+    device = rig.device("swapped")
+    await rig.start_mail()
+    receipt = await rig.at_hub.send(SITE, "swapped", "x", expires_in_s=HOUR_S)
+    await device.mail(1)
+    await until(lambda: rig.store_._records.pending == 0, "the record is on the leaf")
+    await rig.leaf.stop()
+    shutil.rmtree(rig.leaf.store_dir)
+    await rig.leaf.start()
+
+    async def recorded() -> bool:
+        info = await rig.api.stream_info("KV_mailbox")
+        return info is not None and info["state"]["messages"] == 1
+
+    await until(recorded, "the record is written again")
+    await rig.cut()
+    await rig.crash_mail()
+    await rig.open_mail()
+    assert device.wake() == [receipt.id]
+    await rig.restore()
+    assert await ends(rig, receipt) == [states.DELIVERED]
+    await rig.emptied("swapped")
+
+
+async def test_streams_of_the_leaf_may_be_made_any_number_of_times(rig: MailRig) -> None:
+    await rig.start(with_hub=False)
+    assert await ensure_leaf_mailbox(rig.api, SITE)
+    assert not await ensure_leaf_mailbox(rig.api, SITE)
