@@ -7,7 +7,6 @@ in the place of the firmware's, or empty.
 # mypy: ignore-errors
 # MicroPython has not these types.
 
-import asyncio
 import binascii
 import json
 import sys
@@ -57,6 +56,15 @@ def press(ms):
     chip.interrupts.append((chip.ticks + ms, sleeper.rouse))
 
 
+def die(ms):
+    """The watchdog, or anything, resets the board then."""
+    chip.interrupts.append((chip.ticks + ms, lambda: chip.end("watchdog")))
+
+
+def back(ms):
+    chip.ticks -= ms
+
+
 def end(kind):
     chip.end(kind)
 
@@ -66,7 +74,12 @@ def wait(ms):
 
 
 def wifi():
-    asyncio.run(port.connect_network({"ssid": "home", "password": "secret"}))
+    """The radio is there at once; asyncio has ticks of its own."""
+    try:
+        port.connect_network({"ssid": "home", "password": "secret"}).send(None)
+    except StopIteration:
+        return
+    raise AssertionError("it waits")
 
 
 def work(times):
@@ -101,6 +114,8 @@ STEPS = {
     "uart": lambda: port.serial({"id": 1, "baud": 9600, "tx": None, "rx": None, "fd": None}).write(bytes(100)),
     "wifi": wifi,
     "press": press,
+    "die": die,
+    "back": back,
     "end": end,
     "wait": wait,
     "work": work,

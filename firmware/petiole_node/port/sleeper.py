@@ -74,7 +74,7 @@ class Sleeper:
     """
 
     keeps_clock = True  # the board's own clock goes on while it sleeps
-    drift = 20  # what its sleep may be wrong by: one part in so many
+    drift = 19  # its own sleep may be wrong by one part in so many: 5 % of the true time
 
     def __init__(self, port: "Port") -> None:
         self._port = port

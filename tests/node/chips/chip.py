@@ -27,6 +27,7 @@ def end(kind, ms=0):
     for keep in keepers:
         keep()
     state["end"] = kind
+    state["lasted_ms"] = ticks - state["boot_ms"]
     state["end_ms"] = ms
     with open(FILE, "w") as file:
         json.dump(state, file)
