@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
 
+from nats.aio.msg import Msg
+
 from .admin import Administration
 from .clock import SystemClock
 from .config import Config
@@ -27,6 +29,7 @@ from .nats.records import BucketRecords
 from .nats.requester import NatsRequester
 from .nats.sealed_bucket import SealedBucket
 from .nats.service import GatewayService
+from .nats.site_gateways import SiteGateways, gateway_name
 from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
@@ -54,6 +57,8 @@ class Gateway:
         self.hub: Hub
         self.store: UplinkStore
         self.connection: Connection
+        self.gateways: SiteGateways
+        self._own_name: str
         self._service: GatewayService
         self._clock = SystemClock()
         self._stack = AsyncExitStack()
@@ -101,6 +106,8 @@ class Gateway:
         )
 
     async def _start_hub(self, *, with_sessions: bool) -> None:
+        self._own_name = gateway_name(self.config.state_dir)
+        self.gateways = SiteGateways(self.connection.client, site=self.config.site, own=self._own_name)
         uplinks = StoreUplinks(self.store)
         self.hub = Hub(
             uplinks=uplinks,
@@ -112,8 +119,11 @@ class Gateway:
             policy=Policy(list(self.config.policy.request_allow)),
             is_clock_doubtful=self._clock.is_doubtful,
             find_link=self._link,
+            own_name=self._own_name,
+            tell=self.gateways.tell,
         )
         uplinks.tell(self._durable)
+        await self.gateways.listen(self.hub.neighbours.hear)  # before it reads what they have changed so far
         await self.hub.start(with_sessions)
 
     def _durable(self, entries: Sequence[tuple[str, int]]) -> None:
@@ -130,9 +140,19 @@ class Gateway:
             command=self.hub.command,
             methods=administration.methods,
             logger=self.logger,
+            elsewhere=self._elsewhere,
         )
         self._stack.push_async_callback(self._stop_service)
+        self._stack.push_async_callback(self.gateways.withdraw)
+        await self.gateways.serve(self._service.take_forwarded)
         await self._service.start()
+
+    async def _elsewhere(self, device: str, message: Msg, timeout_s: float) -> Msg | None:
+        neighbours = self.hub.neighbours
+        if neighbours.has(device):
+            return None
+        holder = await neighbours.holder(device)
+        return None if holder is None else await self.gateways.forward(holder, message, timeout_s)
 
     async def _connect(self) -> Connection:
         nats = self.config.nats

@@ -74,6 +74,12 @@ class MemoryRecords:
     async def items(self) -> dict[str, dict[str, Any]]:
         return dict(self.documents)
 
+    async def get(self, key: str) -> dict[str, Any] | None:
+        await asyncio.sleep(0)
+        if self.is_busy:
+            raise Busy("no disk", 0.05)
+        return self.documents.get(key)
+
     async def put(self, key: str, document: dict[str, Any]) -> None:
         await asyncio.sleep(0)
         if self.is_busy:

@@ -17,8 +17,8 @@ from .tasks import Tasks
 from .traffic import Traffic
 
 _MAX_COUNTER = 0xFFFFFFFF
-# What a node does not acknowledge is sent again so often, 1, 2, 4, 8 and then 10 s apart: longer than a node that is
-# there stays silent (ONLINE_MS), so it is gone. It starts anew with its next frame.
+# What a node does not acknowledge is sent again so often, doubling to 10 s apart: over 45 to 75 s. A node that is there
+# has sent a keep-alive by then, so it is gone; with its next frame it starts anew.
 SILENT_TIMEOUTS = 9
 STORED_AT_ONCE = 64  # at the end; more requests in flight would only wait for the store
 

@@ -18,6 +18,7 @@ from .conversation import Conversation
 from .device import Device, DeviceSession
 from .downlinks import Downlinks
 from .joins import JoinDesk
+from .neighbours import CHANGED, HELD, Neighbours
 from .policy import Policy
 from .ports import Busy, CommandError, Link, Logger, Place, Records, Requester, Uplinks
 from .resumption import Resumption
@@ -53,9 +54,12 @@ class Hub:
         wall: Callable[[], int] = wall_ms,
         is_clock_doubtful: Callable[[], bool] = lambda: False,
         find_link: Callable[[str], Link | None] = lambda name: None,
+        own_name: str = "",
+        tell: Callable[[str, str], None] = lambda kind, device: None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
-        self.roster = Roster(registry, sessions, self._submit, logger)
+        self.roster = Roster(registry, sessions, self._submit, logger, own_name)
+        self.neighbours = Neighbours(own_name, self.roster, registry, sessions, logger, clock, tell, self._let_go)
         self._uplinks = uplinks
         self._logger = logger
         self._clock = clock
@@ -122,6 +126,7 @@ class Hub:
         """Register a device, with a fresh key unless one is given. CommandError 400 or 409; Busy if the store does
         not take it."""
         device = await self.roster.add(name, key or secrets.token_bytes(wire.KEY_LENGTH), self._wall())
+        self.neighbours.tell(CHANGED, name)
         self._logger.info("device_added", device=name, id=device.id.hex())
         return device
 
@@ -131,6 +136,7 @@ class Hub:
         self._commands.fail(device, None, "the device was removed")
         self._downlinks.disarm(device)
         await self.roster.remove(device)
+        self.neighbours.tell(CHANGED, name)
         self._logger.info("device_removed", device=name)
 
     def device(self, name: str) -> Device:
@@ -242,6 +248,7 @@ class Hub:
         if old is not None:
             device.uplinks.forget_session(old.session)
             self._commands.fail(device, old, "the device joined anew; the outcome is unknown")
+        self.neighbours.tell(HELD, device.name)
         device.joined_at = self._wall()
         device.reset_reason = entry.reset_reason
         # The count on the wire is its lowest byte.
@@ -257,6 +264,14 @@ class Hub:
             reset_reason=entry.reset_reason,
         )
         self._changed(device)
+
+    def _let_go(self, entry: DeviceSession) -> None:
+        """The device has joined at another gateway of the site."""
+        device = entry.device
+        self._commands.fail(device, entry, "the device joined at another gateway; the outcome is unknown")
+        device.uplinks.forget_session(entry.session)
+        self.roster.end(entry)
+        self._downlinks.arm(device)
 
     # Time and the store ------------------------------------------------------------------------------------
 

@@ -24,10 +24,16 @@ ACCEPT_TIME_BYTES = 6  # of the nonce of a join accept
 
 
 class Roster:
-    """`submit(device, sequence, taken)` hands a reading to the store."""
+    """`submit(device, sequence, taken)` hands a reading to the store. `owner`: this gateway's name in stored sessions;
+    those of other gateways of the site are left alone."""
 
     def __init__(
-        self, registry: Records, sessions: Records, submit: Callable[[str, int, Taken], None], logger: Logger
+        self,
+        registry: Records,
+        sessions: Records,
+        submit: Callable[[str, int, Taken], None],
+        logger: Logger,
+        owner: str = "",
     ) -> None:
         self.devices: dict[str, Device] = {}
         self.by_address: dict[int, DeviceSession] = {}
@@ -39,6 +45,7 @@ class Roster:
         self._sessions = sessions
         self._submit = submit
         self._logger = logger
+        self._owner = owner
         self._last_address = 0
 
     # Devices -----------------------------------------------------------------------------------------------
@@ -46,16 +53,15 @@ class Roster:
     async def load(self, now: int, with_sessions: bool) -> None:
         """Read the registry. Without sessions (their counters may have been rolled back) every node joins anew."""
         for name, document in (await self._registry.items()).items():
-            try:
-                self._insert(self._device(document))
-            except (KeyError, ValueError, TypeError, LocalError) as error:
-                self._logger.error("device_unreadable", device=name, error=repr(error))
+            self.refresh(name, document)
         self.has_lost_sessions = not with_sessions and bool(self.devices)
         for name, document in (await self._sessions.items()).items():
             device = self.devices.get(name)
             try:
                 time = int.from_bytes(bytes.fromhex(document["nonce"])[:ACCEPT_TIME_BYTES], "big")
                 self.last_accept_time = max(self.last_accept_time, time)
+                if document.get("gateway", "") != self._owner:
+                    continue  # going on with it here would use its counters twice
                 if device is not None and with_sessions:
                     self._resume(resumed(device, document, now))
                     continue
@@ -102,6 +108,17 @@ class Roster:
         except Busy as busy:
             # A session without its device is thrown away at the next start.
             self._logger.warning("session_not_deleted", device=device.name, reason=busy.reason)
+
+    def refresh(self, name: str, document: dict[str, Any] | None) -> None:
+        """Another gateway of the site has added the device, or removed it (None)."""
+        device = self.devices.get(name)
+        if document is None and device is not None:
+            self._withdraw(device)
+        elif document is not None and device is None:
+            try:
+                self._insert(self._device(document))
+            except (KeyError, ValueError, TypeError, LocalError) as error:
+                self._logger.error("device_unreadable", device=name, error=repr(error))
 
     async def store(self, device: Device) -> None:
         """Write what the registry keeps of a device, unless it was removed."""
@@ -216,4 +233,4 @@ class Roster:
         """Write that the session may use counters below `send` and may have taken uplinks up to `receive`, unless it
         has ended."""
         if session.device.current is session:
-            await self._sessions.put(session.device.name, session.document(send, receive))
+            await self._sessions.put(session.device.name, session.document(send, receive) | {"gateway": self._owner})

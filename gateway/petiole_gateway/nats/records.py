@@ -23,6 +23,12 @@ class BucketRecords:
         except LinkError as error:
             raise Busy(str(error), RETRY_S) from error
 
+    async def get(self, key: str) -> dict[str, Any] | None:
+        try:
+            return await self._bucket.get(key)
+        except LinkError as error:
+            raise Busy(str(error), RETRY_S) from error
+
     async def put(self, key: str, document: dict[str, Any]) -> None:
         try:
             await self._bucket.put(key, document)

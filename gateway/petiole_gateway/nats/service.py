@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import nats.micro
+from nats.aio.msg import Msg
 from nats.errors import Error as ClientError
 from nats.micro.request import Request
 from nats.micro.service import Service
@@ -33,11 +34,17 @@ MAX_AT_ONCE = 256
 FINISH_S = 1.0
 
 Command = Callable[[str, str, Any, float], Awaitable[Any]]
+Elsewhere = Callable[[str, Msg, float], Awaitable[Msg | None]]
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
+async def _no() -> bool:
+    return False
+
+
 class GatewayService:
-    """`command(device, command, arguments, timeout_s)` and `methods` by name raise CommandError."""
+    """`command(device, command, arguments, timeout_s)` and `methods` by name raise CommandError. `elsewhere(device,
+    message, timeout_s)` is asked first: the answer of another gateway of the site that has the device, or None."""
 
     def __init__(
         self,
@@ -48,6 +55,7 @@ class GatewayService:
         command: Command,
         methods: dict[str, Method],
         logger: Logger,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._connection = connection
         self._site = checked_token("site", site)
@@ -55,6 +63,7 @@ class GatewayService:
         self._command = command
         self._methods = methods
         self._logger = logger
+        self._elsewhere = elsewhere
         self._service: Service | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -91,12 +100,28 @@ class GatewayService:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _device_request(self, request: Request) -> None:
-        _, _, device, command = request.subject.split(".")
+        await self._spawn_command(request, self._elsewhere)
+
+    async def take_forwarded(self, message: Msg) -> None:
+        """Answer a command that another gateway hands on because the device is here."""
+        await self._spawn_command(Request(message), None)
+
+    async def _spawn_command(self, request: Request, elsewhere: Elsewhere | None) -> None:
+        *_, device, command = request.subject.split(".")
 
         async def answer(arguments: Any) -> Any:
             return await self._command(device, command, arguments, _timeout(request))
 
-        await self._spawn(request, answer)
+        async def hand_on() -> bool:
+            if elsewhere is None:
+                return False
+            reply = await elsewhere(device, request._msg, _timeout(request))
+            if reply is None:
+                return False
+            await self._respond(request, reply.data, dict(reply.headers) if reply.headers else None)
+            return True
+
+        await self._spawn(request, answer, hand_on)
 
     async def _gateway_request(self, request: Request) -> None:
         method = self._methods[request.subject.split(".", 2)[2]]
@@ -110,17 +135,23 @@ class GatewayService:
 
         await self._spawn(request, answer)
 
-    async def _spawn(self, request: Request, answer: Callable[[Any], Awaitable[Any]]) -> None:
+    async def _spawn(
+        self, request: Request, answer: Callable[[Any], Awaitable[Any]], hand_on: Callable[[], Awaitable[bool]] = _no
+    ) -> None:
         # The library calls handlers one after another: a slow device must not hold up the others.
         if len(self._tasks) >= MAX_AT_ONCE:
             await self._fail(request, 429, f"{MAX_AT_ONCE} requests are being answered")
             return
-        task = asyncio.get_running_loop().create_task(self._answer(request, answer))
+        task = asyncio.get_running_loop().create_task(self._answer(request, answer, hand_on))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, request: Request, answer: Callable[[Any], Awaitable[Any]]) -> None:
+    async def _answer(
+        self, request: Request, answer: Callable[[Any], Awaitable[Any]], hand_on: Callable[[], Awaitable[bool]]
+    ) -> None:
         try:
+            if await hand_on():
+                return
             try:
                 arguments = json.loads(request.data) if request.data.strip() else None
             except (ValueError, RecursionError) as error:

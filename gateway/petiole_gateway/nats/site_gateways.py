@@ -1,0 +1,96 @@
+"""Several gateways on one leaf: commands reach the one that has the device, news reaches all.
+
+    local.dev.<site>.<gateway>.<device>.<command>    a command, handed on by another gateway
+    local.gateways.<site>                            news: {"gateway", "kind", "device"}
+Both stay on the leaf: `local.>` never crosses its link.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as ClientError
+from nats.errors import NoRespondersError
+
+from .private_file import create_private
+from .subjects import checked_token, is_token
+
+NAME_FILE = "gateway.name"
+# Over the caller's patience, which the other gateway keeps: its own word is better than ours.
+FORWARD_GRACE_S = 0.5
+
+
+def gateway_name(state_dir: Path) -> str:
+    """This gateway's name among those of its site, the same in every run: drawn once, kept in the state directory."""
+    path = state_dir / NAME_FILE
+    create_private(path, secrets.token_hex(8).encode())
+    return checked_token("gateway", path.read_text().strip())
+
+
+class SiteGateways:
+    """`hear(kind, device)` is called with news of others, `command(message)` with commands that they hand on."""
+
+    def __init__(self, client: Client, *, site: str, own: str) -> None:
+        self._client = client
+        self._site = checked_token("site", site)
+        self._own = own
+        self._served: Subscription | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def listen(self, hear: Callable[[str, str], Awaitable[None]]) -> None:
+        """Take news from now on."""
+
+        async def take(message: Msg) -> None:
+            try:
+                news = json.loads(message.data)
+                gateway, kind, device = news["gateway"], news["kind"], news["device"]
+            except (ValueError, KeyError, TypeError):
+                return
+            if gateway != self._own and isinstance(device, str) and is_token(device):
+                await hear(kind, device)
+
+        await self._client.subscribe(f"local.gateways.{self._site}", cb=take)
+
+    async def serve(self, command: Callable[[Msg], Awaitable[None]]) -> None:
+        """Take commands that others hand on."""
+        self._served = await self._client.subscribe(f"local.dev.{self._site}.{self._own}.*.*", cb=command)
+
+    async def withdraw(self) -> None:
+        """Take no more commands; others who hand one on are told at once that nobody is here."""
+        if self._served is not None:
+            with suppress(ClientError, OSError):
+                await self._served.unsubscribe()
+
+    def tell(self, kind: str, device: str) -> None:
+        """Tell the others. Lost while there is no connection: the documents say it, too."""
+        news = {"gateway": self._own, "kind": kind, "device": device}
+        task = asyncio.get_running_loop().create_task(self._publish(json.dumps(news).encode()))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish(self, data: bytes) -> None:
+        try:
+            await self._client.publish(f"local.gateways.{self._site}", data)
+        except (ClientError, OSError):
+            return
+
+    async def forward(self, gateway: str, message: Msg, timeout_s: float) -> Msg | None:
+        """Hand a command on; the answer, or None if that gateway is not there."""
+        _, _, device, command = message.subject.split(".")
+        subject = f"local.dev.{self._site}.{gateway}.{device}.{command}"
+        try:
+            return await self._client.request(
+                subject, message.data, timeout=timeout_s + FORWARD_GRACE_S, headers=message.headers
+            )
+        except NoRespondersError:
+            return None
+        except (ClientError, OSError, TimeoutError):
+            return None

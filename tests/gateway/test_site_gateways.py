@@ -1,0 +1,161 @@
+"""Two whole gateways on one leaf server: one site."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from petiole_gateway.app import KEY_FILE, Gateway
+from petiole_gateway.config import Config
+from petiole_gateway.nats.leaf_access import read_access
+
+from .memory import NullLogger
+from .real_time import until
+from .whole import SITE, UdpNode, World, free_udp_port
+
+
+class Pair(World):
+    """The gateway of a world, which starts the leaf, and a second one on the same leaf."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.folder = folder
+        self.second: Gateway
+        self.second_port = free_udp_port()
+
+    async def start(self) -> None:
+        await super().start()
+        await self.start_second()
+
+    async def start_second(self) -> None:
+        access = read_access(self.config.leaf_dir)
+        state = self.folder / "second"
+        state.mkdir(exist_ok=True)
+        shutil.copy(self.config.state_dir / KEY_FILE, state / KEY_FILE)
+        nats = {"url": access.url, "user": access.user, "password": access.password}
+        assert self.gateway.leaf is not None
+        nats["store_dir"] = str(self.gateway.leaf.store_dir)
+        config = Config.model_validate(
+            {"site": SITE, "state_dir": str(state), "udp": {"listen": f"127.0.0.1:{self.second_port}"}, "nats": nats}
+        )
+        self.second = Gateway(config, NullLogger())
+        await self.second.start()
+        self._stack.push_async_callback(self.stop_second)
+
+    async def stop_second(self) -> None:
+        await self.second.stop()
+
+    async def node(self, name: str, *, seed: int = 1) -> UdpNode:
+        """A device that was added at either gateway, and its node, joined at the first."""
+        added = await self.ask("device.add", {"name": name})
+        await until(lambda: all(name in gateway.hub.roster.devices for gateway in (self.gateway, self.second)))
+        node = UdpNode(bytes.fromhex(added["key"]), self.udp_port, seed=seed)
+        self._nodes.append(node)
+        return node
+
+    async def everywhere(self, device: str) -> list[tuple[int, object]]:
+        """The answers to a command that either gateway got first. The server draws one of the two for each request."""
+        return [await self.command(device, "led", [True]) for _ in range(12)]
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    pair = Pair(tmp_path)
+    await pair.start()
+    yield pair
+    await pair.end()
+
+
+async def joined(gateway: Gateway, name: str) -> None:
+    """The device is held here, and that is stored."""
+    devices = gateway.hub.roster.devices
+    await until(lambda: name in devices and devices[name].uplinks.is_open and devices[name].current)
+    entry = devices[name].current
+    assert entry is not None
+    await until(lambda: entry.is_stored)
+
+
+async def test_a_command_reaches_the_gateway_that_has_the_device(pair: Pair) -> None:
+    node = await pair.node("a")
+    await joined(pair.gateway, "a")
+    assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12
+    assert len(node.executed) == 12
+    assert pair.second.hub.device("a").current is None
+
+
+async def test_the_newest_join_of_a_device_that_moves_wins(pair: Pair) -> None:
+    node = await pair.node("a")
+    await joined(pair.gateway, "a")
+    node.publish(*range(5))
+    await until(lambda: node.is_empty)
+    key = pair.gateway.hub.device("a").key
+    node.close()
+    pair._nodes.remove(node)
+    for port, here, there in (
+        (pair.second_port, pair.second, pair.gateway),
+        (pair.udp_port, pair.gateway, pair.second),
+    ):
+        moved = UdpNode(key, port, seed=port)
+        pair._nodes.append(moved)
+        await joined(here, "a")
+        await until(lambda there=there: there.hub.device("a").current is None)  # type: ignore[misc]
+        assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12
+        assert len(moved.executed) == 12
+        moved.close()
+        pair._nodes.remove(moved)
+
+
+async def test_a_device_that_nobody_has_is_answered_for_at_once(pair: Pair) -> None:
+    await pair.ask("device.add", {"name": "a"})
+    assert {code for code, _ in await pair.everywhere("a")} == {503}
+    assert {code for code, _ in await pair.everywhere("nobody")} == {404}
+
+
+async def test_devices_are_added_and_removed_at_all_gateways(pair: Pair) -> None:
+    first, second = pair.gateway.hub.roster.devices, pair.second.hub.roster.devices
+    await pair.ask("device.add", {"name": "a"})
+    await until(lambda: "a" in first and "a" in second)
+    assert first["a"].key == second["a"].key
+    await pair.ask("device.remove", {"name": "a"})
+    await until(lambda: "a" not in first and "a" not in second)
+
+
+async def test_a_restart_takes_no_session_of_another_gateway(pair: Pair) -> None:
+    node = await pair.node("a")
+    await joined(pair.gateway, "a")
+    await pair.second.stop()
+    pair.second = Gateway(pair.second.config, NullLogger())
+    await pair.second.start()
+    assert pair.second.hub.device("a").current is None, "both would use the same counters"
+    assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12
+    assert node.endpoint.joins_total == 1
+
+
+async def test_a_gateway_that_is_gone_is_not_waited_for(pair: Pair) -> None:
+    key = os.urandom(16)
+    await pair.ask("device.add", {"name": "a", "key": key.hex()})
+    await until(lambda: "a" in pair.second.hub.roster.devices)
+    pair._nodes.append(UdpNode(key, pair.second_port))
+    await joined(pair.second, "a")
+    assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12
+    await pair.second.stop()
+    async with asyncio.timeout(2):
+        assert (await pair.command("a", "led", [True]))[0] == 503
+    await pair.second.stop()  # again, as the pair does: harmless
+
+
+async def test_news_that_nobody_can_read_changes_nothing(pair: Pair) -> None:
+    await pair.node("a")
+    await joined(pair.gateway, "a")
+    for data in (b"", b"[]", b"{}", b'{"gateway":1,"kind":"held","device":7}', b"\xff"):
+        await pair.client.publish(f"local.gateways.{SITE}", data)
+    own = {"gateway": pair.gateway._own_name, "kind": "held", "device": "a"}
+    await pair.client.publish(f"local.gateways.{SITE}", json.dumps(own).encode())
+    await pair.subscribed()
+    assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12
