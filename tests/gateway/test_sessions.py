@@ -176,6 +176,31 @@ async def test_a_power_cut_of_a_whole_site_gives_no_number_twice(site: Site) -> 
     assert site.uplinks.numbers("a")[0] > max(used)
 
 
+@pytest.mark.parametrize("is_restarted", [False, True])
+@with_site
+async def test_a_node_without_memory_begins_above_all_that_an_earlier_life_may_still_bring(
+    site: Site, is_restarted: bool
+) -> None:
+    """What a life has sent and the store has not is up to 127 above what that life was told."""
+    link = MemoryLink()
+    node = await site.node("a", link, next_sequence=None)
+    node.publish(*range(5))
+    await until(lambda: node.is_empty)
+    told = []
+    for boot in range(2, 5):  # lives that end before anything of them is stored
+        node.off()
+        node = await site.node("a", link, next_sequence=None, boot=boot)
+        device = site.hub.device("a")
+        await until(lambda device=device: device.current.is_stored)  # type: ignore[misc]
+        if is_restarted:
+            await site.crash()
+        told.append(site.hub.device("a").told_sequence)
+    assert told == [5 + 127, 5 + 2 * 127, 5 + 3 * 127]
+    node.publish(1)
+    await until(lambda: node.is_empty)
+    assert site.uplinks.numbers("a")[5:] == [told[-1] + 1]
+
+
 @with_site
 async def test_a_session_that_cannot_be_read_is_joined_anew(site: Site) -> None:
     node = await site.node("a", MemoryLink())
