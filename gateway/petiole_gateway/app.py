@@ -58,9 +58,9 @@ class Gateway:
         self.store: UplinkStore
         self.connection: Connection
         self.gateways: SiteGateways
-        self._own_name: str
+        self.own_name: str
         self._service: GatewayService
-        self._clock = SystemClock()
+        self.clock = SystemClock()
         self._stack = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self._accepts = False
@@ -106,8 +106,8 @@ class Gateway:
         )
 
     async def _start_hub(self, *, with_sessions: bool) -> None:
-        self._own_name = gateway_name(self.config.state_dir)
-        self.gateways = SiteGateways(self.connection.client, site=self.config.site, own=self._own_name)
+        self.own_name = gateway_name(self.config.state_dir)
+        self.gateways = SiteGateways(self.connection.client, site=self.config.site, own=self.own_name)
         uplinks = StoreUplinks(self.store)
         self.hub = Hub(
             uplinks=uplinks,
@@ -117,9 +117,9 @@ class Gateway:
             sessions=await self._records("sessions"),
             logger=self.logger,
             policy=Policy(list(self.config.policy.request_allow)),
-            is_clock_doubtful=self._clock.is_doubtful,
+            is_clock_doubtful=self.clock.is_doubtful,
             find_link=self._link,
-            own_name=self._own_name,
+            own_name=self.own_name,
             tell=self.gateways.tell,
         )
         uplinks.tell(self._durable)

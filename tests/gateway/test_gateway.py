@@ -12,6 +12,7 @@ from pathlib import Path
 
 import nats.micro
 import pytest
+from nats.aio.msg import Msg
 from nats.micro.request import Request
 
 from petiole_gateway.app import Gateway
@@ -139,7 +140,10 @@ async def test_administration_says_what_is_there(world: World) -> None:
     status = await world.ask("status")
     assert status["devices"] == {"total": 1, "online": 1}
     assert status["store"]["stored_total"] == 1
+    assert status["store"]["not_at_hub"] is None, "this site has no hub"
     assert status["frames"]["down"] >= 3
+    [udp] = status["links"]
+    assert udp["frames"] == {"up": status["frames"]["up"], "down": status["frames"]["down"], "dropped": 0}
     for method, arguments in (
         ("device.show", {}),
         ("device.show", [1]),
@@ -152,6 +156,27 @@ async def test_administration_says_what_is_there(world: World) -> None:
         assert (await world.ask(method, arguments))["code"] == 400, (method, arguments)
     assert (await world.ask("device.show", {"name": "z"}))["code"] == 404
     assert (await world.ask("device.add", {"name": "a"}))["code"] == 409
+
+
+@pytest.mark.parametrize("is_doubtful", [True, False])
+async def test_a_clock_that_nobody_has_set_is_marked(world: World, is_doubtful: bool) -> None:
+    """What the kernel says of its clock is the machine's; here it is said for it."""
+    world.gateway.clock._is_doubtful = is_doubtful
+    world.gateway.clock._asked_at = float("inf")
+    node = await world.node("a")
+    seen: list[dict[str, object]] = []
+
+    async def see(message: Msg) -> None:
+        seen.append(json.loads(message.data))
+
+    await world.client.subscribe(f"*.{SITE}.a.temperature", cb=see)
+    await world.subscribed()
+    node.publish(1)
+    node.endpoint.publish(0, 2, 0, False)
+    node.pump()
+    await until(lambda: len(seen) == 2)
+    assert [entry.get("clock") for entry in seen] == ["unsynchronised" if is_doubtful else None] * 2
+    assert (await world.ask("status"))["clock"] == ("unsynchronised" if is_doubtful else "synchronised")
 
 
 async def test_a_tap_shows_frames_and_ends(world: World) -> None:

@@ -155,7 +155,7 @@ async def test_news_that_nobody_can_read_changes_nothing(pair: Pair) -> None:
     await joined(pair.gateway, "a")
     for data in (b"", b"[]", b"{}", b'{"gateway":1,"kind":"held","device":7}', b"\xff"):
         await pair.client.publish(f"local.gateways.{SITE}", data)
-    own = {"gateway": pair.gateway._own_name, "kind": "held", "device": "a"}
+    own = {"gateway": pair.gateway.own_name, "kind": "held", "device": "a"}
     await pair.client.publish(f"local.gateways.{SITE}", json.dumps(own).encode())
     await pair.subscribed()
     assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12

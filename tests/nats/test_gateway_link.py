@@ -15,11 +15,16 @@ from typing import Any
 import pytest
 from nats_rig import SITE, until
 
+from petiole_gateway.admin import Administration
 from petiole_gateway.app import Gateway
 from petiole_gateway.config import Config
 from petiole_gateway.hub.ports import Logger
+from petiole_gateway.nats.api import JetStreamApi
+from petiole_gateway.nats.connection import connect
 from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_pidfile import end_stale_server, stale_server
+from petiole_gateway.nats.streams import ensure_hub_uplink
+from petiole_gateway.nats.uplink_lane import Uplink
 from petiole_tools.cut_proxy import CutProxy
 
 
@@ -114,11 +119,49 @@ async def test_a_leaf_uses_what_the_hubs_cluster_tells_unless_it_is_told_not_to(
     await until(lambda: leaf.link_up, "the leaf goes round the proxy")
 
 
-async def test_ctrl_c_ends_the_gateway_and_its_leaf_only_after_that(tmp_path: Path) -> None:
+async def test_status_tells_what_the_hub_has_not_taken_and_where_the_link_ends(site: Site) -> None:
+    gateway = await site.start(ignore_discovered_servers=True)
+    leaf = gateway.leaf
+    assert leaf is not None
+    hub = await connect(site.hub.urls, logger=site.lines, credentials=site.hub.application_credentials, timeout_s=30)
+
+    async def sourced() -> bool:
+        await ensure_hub_uplink(JetStreamApi(hub.client), [SITE], replicas=1)
+        return True
+
+    async def status() -> dict[str, Any]:
+        found: dict[str, Any] = await Administration(gateway).methods["status"]({})
+        return found
+
+    async def nothing_waits() -> bool:
+        return (await status())["store"]["not_at_hub"] == 0
+
+    await until(sourced, "the hub's stream")
+    await until(nothing_waits, "the stream is handed over")
+    found = (await status())["leaf"]
+    assert found["hub_server"] == "hub1"
+    assert found["hub_link_changed_at"] is not None
+    assert tuple(map(int, found["server_version"].split("."))) >= (2, 14, 0)
+    site.proxy.cut()
+    await until(lambda: not leaf.link_up, "the link is down")
+    cut = (await status())["leaf"]
+    assert cut["hub_server"] is None
+    assert cut["hub_link_changed_at"] > found["hub_link_changed_at"]
+    for sequence in range(1, 41):
+        gateway.store.submit(Uplink("a", sequence, f"up.{SITE}.a.t", b"{}"))
+    await until(lambda: gateway.store.pending == 0, "40 readings are durable")
+    assert (await status())["store"]["not_at_hub"] == 40
+    site.proxy.restore()
+    await until(nothing_waits, "the hub has everything")
+    await hub.close()
+
+
+def test_ctrl_c_ends_the_gateway_and_its_leaf_only_after_that(tmp_path: Path) -> None:
     """The whole group of the terminal gets the signal: a leaf in it would be gone before the gateway has drained."""
     config = tmp_path / "petiole.toml"
     config.write_text(
-        f'site = "{SITE}"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n[log]\nlevel = "debug"\nformat = "json"\n'
+        f'site = "{SITE}"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n'
+        '[log]\nlevel = "debug"\nformat = "json"\n'
     )
     command = [sys.executable, "-m", "petiole_tools", "gateway", "run", "--config", str(config)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
@@ -140,7 +183,7 @@ async def test_ctrl_c_ends_the_gateway_and_its_leaf_only_after_that(tmp_path: Pa
     finally:
         process.kill()
         process.wait()
-        await end_stale_server(tmp_path / "state" / "leaf")
+        asyncio.run(end_stale_server(tmp_path / "state" / "leaf"))
 
 
 async def test_hub_servers_have_groups_of_their_own(tmp_path: Path) -> None:

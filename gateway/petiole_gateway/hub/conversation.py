@@ -85,11 +85,13 @@ class Conversation:
 
     def _reading(self, device: Device, reading: Reading) -> None:
         at = reading.at_ms if reading.at_ms is not None else self._wall() - (reading.age_ms or 0)
+        # Nodes have their time from here, so a time that a node gives is no better than ours.
+        is_doubtful = self._is_clock_doubtful()
         number, value, sequence = reading.channel, reading.value, reading.sequence
 
         def build() -> Taken:
             # Late, because names come from a manifest that may not be here yet.
-            payload = readings.encode(device.name, device.channels, number, at, value, sequence)
+            payload = readings.encode(device.name, device.channels, number, at, value, sequence, is_doubtful)
             return Taken(device.channels.name(number), payload)
 
         if sequence is not None:

@@ -173,7 +173,7 @@ class Hub:
         """A frame has come. Whatever it is, this neither raises nor waits."""
         if self._is_stopped:
             return
-        self.traffic.frames_total["up"] += 1
+        self.traffic.heard(place)
         part = frames.split(frame)
         if isinstance(part, str):
             self.traffic.drop(place, frame, part)

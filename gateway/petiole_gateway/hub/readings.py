@@ -10,6 +10,7 @@ from typing import Any
 
 from petiole import manifest as manifests
 
+UNSYNCHRONISED = "unsynchronised"  # a clock that no time source has set since the machine started
 # One encoder for all readings: `json.dumps` with settings makes a new one for each call.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -74,8 +75,16 @@ class Channels:
         return sorted(self._commands)
 
 
-def encode(device: str, channels: Channels, number: int, at_ms: int, value: Any, sequence: int | None) -> bytes:
-    """The JSON document of a reading."""
+def encode(
+    device: str,
+    channels: Channels,
+    number: int,
+    at_ms: int,
+    value: Any,
+    sequence: int | None,
+    is_clock_doubtful: bool = False,
+) -> bytes:
+    """The JSON document of a reading. `is_clock_doubtful`: so was the clock that `at_ms` comes from."""
     document = {
         "device": device,
         "name": channels.name(number),
@@ -85,6 +94,8 @@ def encode(device: str, channels: Channels, number: int, at_ms: int, value: Any,
     }
     if sequence is not None:
         document["sequence"] = sequence
+    if is_clock_doubtful:
+        document["clock"] = UNSYNCHRONISED
     return _encode(document).encode()
 
 

@@ -23,14 +23,25 @@ class Traffic:
     def __init__(self, clock: Callable[[], int], wall: Callable[[], int]) -> None:
         self.tap = Tap(wall)
         self.frames_total = {"up": 0, "down": 0}
+        self.links: dict[str, dict[str, int]] = {}  # name → frames each way, and those without effect
         self.dropped: dict[str, int] = {}
         self._clock = clock
         self._rejected_at: dict[str, deque[int]] = {}
+
+    def heard(self, place: Place) -> None:
+        """A frame has come."""
+        self.frames_total["up"] += 1
+        self._counters(place)["up"] += 1
+
+    def _counters(self, place: Place) -> dict[str, int]:
+        # A site has as many links as settings name, so this stays small.
+        return self.links.setdefault(place.link.name, {"up": 0, "down": 0, "dropped": 0})
 
     def drop(
         self, place: Place, frame: bytes, reason: str, device: Device | None = None, seen: Seen | None = None
     ) -> None:
         """A frame has no effect, for this reason. `device`: whose it certainly is; `seen`: what is inside."""
+        self._counters(place)["dropped"] += 1
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
         if device is not None:
             device.count_drop(reason)
@@ -39,6 +50,7 @@ class Traffic:
     def send(self, place: Place, frame: bytes, device: Device | None = None, seen: Seen | None = None) -> None:
         """Send a frame to a place. `seen`: what is inside."""
         self.frames_total["down"] += 1
+        self._counters(place)["down"] += 1
         self.tap.frame(place.link.name, False, frame, device, seen, None)
         place.send(frame)
 

@@ -100,6 +100,16 @@ class LeafServer:
         return self._watchdog is not None and self._watchdog.link_up
 
     @property
+    def hub_server(self) -> str:
+        """Name of the hub server that the leaf is linked to; "" while there is none."""
+        return self._watchdog.hub_server if self._watchdog else ""
+
+    @property
+    def link_changed_at(self) -> float | None:
+        """Time (s) of the last change of `link_up`, None before the first."""
+        return self._watchdog.changed_at if self._watchdog else None
+
+    @property
     def watchdog_restarts_total(self) -> int:
         """Restarts because the server had stopped trying to reach the hub."""
         return self._watchdog.restarts_total if self._watchdog else 0

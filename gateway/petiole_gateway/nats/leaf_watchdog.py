@@ -7,6 +7,7 @@ The sign: the link is down although a TCP connection to the hub is possible.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from .leaf_config import checked_hub_url
@@ -37,6 +38,8 @@ class LinkWatchdog:
         poll_s: float = POLL_S,
     ) -> None:
         self.link_up = False
+        self.hub_server = ""  # name of the hub server at the other end, "" while there is none
+        self.changed_at: float | None = None  # time, s; of the last change of `link_up`
         self.restarts_total = 0
         self._monitor_port = monitor_port
         self._hubs = [checked_hub_url(url)[1:] for url in hub_urls]
@@ -53,6 +56,7 @@ class LinkWatchdog:
             up = await self._is_linked()
             if up != self.link_up:
                 self.link_up = up
+                self.changed_at = time.time()
                 down_since = loop.time()
                 self._on_change(up)
             if up:
@@ -68,8 +72,11 @@ class LinkWatchdog:
         try:
             page = await fetch_json("127.0.0.1", self._monitor_port, "/leafz")
         except (OSError, TimeoutError, ValueError):
+            self.hub_server = ""
             return False
-        return bool(page.get("leafs"))
+        leafs = page.get("leafs") or []
+        self.hub_server = str(leafs[0].get("name", "")) if leafs else ""
+        return bool(leafs)
 
     async def _hub_accepts(self) -> bool:
         """Some hub server accepts TCP and sends its first line, so the network is not what is missing."""

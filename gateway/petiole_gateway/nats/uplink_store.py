@@ -22,7 +22,7 @@ from .errors import (
 )
 from .publisher import PubAck, Publisher
 from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink, silence_leaf_consumer
-from .subjects import UPLINK_STREAM, checked_token, uplink_filter
+from .subjects import HUB_CONSUMER, UPLINK_STREAM, checked_token, uplink_filter
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
 from .uplink_eviction import StoreSpace, ensure_snapshots, evict, snapshot_sequence, stored_sequence
 from .uplink_handover import hand_over, needs_handover
@@ -194,6 +194,16 @@ class UplinkStore:
         finally:
             if reader in lane.readers:
                 lane.readers.remove(reader)
+
+    async def not_at_hub(self) -> int | None:
+        """Readings in the stream that the hub has not taken yet. None without a hub, or while the leaf does not say."""
+        if not self._with_hub:
+            return None
+        try:
+            info = await self._api.consumer_info(UPLINK_STREAM, HUB_CONSUMER)
+        except LinkError:
+            return None
+        return None if info is None else int(info["num_pending"]) + int(info["num_ack_pending"])
 
     async def sync(self) -> None:
         """Return when everything that the leaf has acknowledged before this call, to anyone, is on disk."""
