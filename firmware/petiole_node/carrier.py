@@ -128,6 +128,7 @@ class Carrier:
             raise MemoryError
         if self._shortages == _MAX_SHORTAGES:
             self._endpoint.lose_session(self._port.now())
+        self._port.use_reserve()
         self._dispatch([("memory",)])
         await asyncio.sleep(_SHORTAGE_S)
         self._wake.set()

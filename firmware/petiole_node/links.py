@@ -6,7 +6,8 @@ from petiole import wire
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
-    from petiole.framer import CobsFramer, LineFramer
+    from petiole.framer import CobsFramer
+    from petiole.line_framer import LineFramer
     from petiole_node.contracts import Json, Link, Port, Stream
 
 _SILENCE_MS = 1000  # after so long a line may have caught noise
@@ -86,6 +87,6 @@ def create(settings: "dict[str, Json]", port: "Port") -> "Link":
         from petiole.framer import CobsFramer  # noqa: PLC0415
 
         return StreamLink(settings, port, CobsFramer(wire.MAX_FRAME))
-    from petiole.framer import LineFramer  # noqa: PLC0415
+    from petiole.line_framer import LineFramer  # noqa: PLC0415
 
     return StreamLink(settings, port, LineFramer(wire.MAX_FRAME, 160, 0))

@@ -1,4 +1,5 @@
-from petiole.framer import CobsFramer, LineFramer
+from petiole.framer import CobsFramer
+from petiole.line_framer import LineFramer
 from tests.core.support import Rng
 
 

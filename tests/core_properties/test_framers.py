@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from petiole import cobs
-from petiole.framer import CobsFramer, LineFramer
+from petiole.framer import CobsFramer
+from petiole.line_framer import LineFramer
 
 MAX_FRAME = 40
 MAX_LINE = 30

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from serial.tools import list_ports
 from serial.tools.list_ports_common import ListPortInfo
 
-from petiole.framer import CobsFramer, LineFramer
+from petiole.framer import CobsFramer
+from petiole.line_framer import LineFramer
 from petiole_gateway.hub.ports import Place
 from petiole_gateway.links import serial as links
 from petiole_gateway.links.serial import MAX_UNSENT, PortError, SerialLink, open_port

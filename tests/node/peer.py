@@ -16,8 +16,9 @@ from typing import Any
 
 from petiole import cbor, join, manifest, wire
 from petiole import frame as frames
-from petiole.framer import CobsFramer, LineFramer
+from petiole.framer import CobsFramer
 from petiole.items import Encoded, Request
+from petiole.line_framer import LineFramer
 from petiole.records import Reading, Record
 from petiole.session import Incoming, Session
 from petiole_gateway.aead import AesCcm
@@ -150,6 +151,7 @@ class Peer:
         self.dropped: dict[str, int] = {}
         self.taken = 0  # sequence: in memory without a gap
         self.durable = 0  # on the disk
+        self._told = 0  # sequence, in the last accept for a node without a memory of its numbers
         self.rejects_total = 0
         self._random = random.Random(seed)
         self._current: Session | None = None
@@ -320,7 +322,13 @@ class Peer:
             nonce = self._last_time.to_bytes(6, "big") + self._random.randbytes(1)
             address = 1 + self._random.randrange(300)
             # Without memory of its numbers the node must not use one again that is still on its way to the disk.
-            sequence = self.taken if request.wants_full_sequence else self.durable
+            sequence = self.durable
+            if request.wants_full_sequence:
+                sequence = self.taken
+                if self._current is not None or self._provisional:
+                    # What the session before may still bring goes up to 127 above what was told for it.
+                    sequence = max(sequence, self._told) + wire.MAX_SEQUENCES_AHEAD
+                self._told = sequence
             answer, keys = join.accept(aead, self.key, request, address, sequence, nonce)
             self._accepts[frame] = answer
             session = Session(keys, address, wire.WINDOW_DOWNLINK, self._now(), defers_readings=True)

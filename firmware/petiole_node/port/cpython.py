@@ -181,6 +181,9 @@ class Port(state.StateFiles):
     def has_room(self) -> bool:
         return True
 
+    def use_reserve(self) -> None:
+        """None is needed."""
+
     def free_heap(self) -> "int | None":
         return None
 

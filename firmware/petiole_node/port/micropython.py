@@ -23,7 +23,7 @@ if MYPY:
 _CHUNK = 256
 _MAX_DATAGRAM = 256
 _MAX_CRASH = 600  # characters of a traceback that are kept
-_ROOM = 4096  # the longest message, or a dozen copies of a frame
+_RESERVE = 4096  # in one piece: the longest message, a join, or a dozen copies of a frame
 
 
 def readable(stream: object) -> "Generator[None, None, None]":
@@ -119,6 +119,7 @@ class MicroPythonPort(state.StateFiles):
         self._last = time.ticks_ms()  # type: ignore[attr-defined]
         self._total = 0
         self._buffers = ccm.scratch()
+        self._reserve: bytearray | None = None
         self._console: Console | None = None
 
     def now(self) -> int:
@@ -178,17 +179,20 @@ class MicroPythonPort(state.StateFiles):
     def settle(self) -> None:
         """All modules are there: from now on garbage is collected often, so that what stays is kept together."""
         gc.collect()
+        self.has_room()
         gc.threshold(gc.mem_free() // 4)  # type: ignore[attr-defined]
 
     def has_room(self) -> bool:
-        if gc.mem_free() > 4 * _ROOM:  # type: ignore[attr-defined]
-            return True
-        gc.collect()
-        try:
-            bytearray(_ROOM)  # in one piece
-        except MemoryError:
-            return False
+        if self._reserve is None:
+            try:
+                self._reserve = bytearray(_RESERVE)
+            except MemoryError:
+                return False
         return True
+
+    def use_reserve(self) -> None:
+        self._reserve = None
+        gc.collect()
 
     def free_heap(self) -> "int | None":
         gc.collect()

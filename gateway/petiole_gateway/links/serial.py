@@ -14,7 +14,8 @@ import serial
 from serial.tools import list_ports
 
 from petiole import wire
-from petiole.framer import CobsFramer, LineFramer
+from petiole.framer import CobsFramer
+from petiole.line_framer import LineFramer
 
 from ..hub.ports import Logger, Place
 
