@@ -7,6 +7,9 @@ Sans-IO: frames in, events and frames out, `now` in ms of a clock that never goe
   ("reply", item, status, value)           of a request of ours
   ("failed", item, reason)                 a request without a known outcome: "timed_out" or "session_lost"
   ("refused", reason)                      a REJECT of a join
+  ("mail", item, number, arguments, again) a command that waited; `again`: it may have been begun before; see `finish`
+  ("awake", seconds)                       the gateway asks the node to stay awake
+  ("policy", period_s, spacing_ms)         how often the gateway wants to hear from the node
 """
 
 from petiole import cbor, states, wire
@@ -15,6 +18,7 @@ from petiole import manifest as manifests
 from petiole.clock import Clock
 from petiole.errors import LocalError, QueueFull
 from petiole.items import Encoded, Measured, Request
+from petiole.mail import Mail
 from petiole.outbox import Outbox
 from petiole.records import Reading, Record, varint
 from petiole.session import MAX_QUEUE, Session
@@ -50,6 +54,7 @@ class NodeEndpoint:
         self.session: Session | None = None
         self.outbox = outbox
         self.clock = Clock()
+        self.mail = Mail()
         self.dropped: dict[str, int] = {}
         self.joins_total = 0
         self._joiner = joiner
@@ -137,6 +142,10 @@ class NodeEndpoint:
         if self.session is not None:
             self.session.send(Encoded(data))
 
+    def finish(self, item: int, status: int, value: object) -> None:
+        """A mailbox item has ended. As `reply`; whether there is a session or not, the gateway will hear it."""
+        self.mail.finish(item, status, value, self.session)
+
     def log(self, level: int, text: str) -> None:
         """A log line for the gateway, where the link itself carries none. Lost without a session."""
         if self.session is not None and len(self.session.queue) < MAX_LIVE:
@@ -146,6 +155,33 @@ class NodeEndpoint:
         """Announce that the node sleeps for about so long (0: unknown), now or when the next frame is answered."""
         if self.session is not None:
             self.session.notify(bytes((wire.SLEEP,)) + varint(2 * seconds + listens))
+
+    def suspend(self) -> None:
+        """The node sleeps: nothing is sent and no time runs out until `wake`."""
+        if self.session is not None:
+            self.session.suspend()
+
+    def wake(self) -> None:
+        """The node has slept. The gateway hears of it, also if there is nothing to say."""
+        session = self.session
+        if session is not None:
+            session.is_suspended = False
+            self._feed()
+            if not session.queue:
+                session.send(Encoded(bytes((wire.PING,))))
+
+    def is_settled(self, now: int) -> bool:
+        """Whether a node may sleep: everything is said and answered, and the gateway has nothing more for it. Readings
+        that a busy gateway does not take are no reason to stay awake."""
+        session = self.session
+        return (
+            session is not None
+            and self.state == states.ONLINE
+            and not self._open
+            and not self._executing
+            and self.mail.is_idle
+            and session.is_settled(now)
+        )
 
     def ask_time(self) -> None:
         """Ask for the time; the clock is set by the answer."""
@@ -276,10 +312,13 @@ class NodeEndpoint:
         if part.type == wire.ACK:
             if not session.receive_ack(part, now):
                 return "unexpected"
+            self.mail.pending = 0
         else:
             incoming = session.receive_data(part, now)
             if isinstance(incoming, str):
                 return incoming
+            if incoming.has_acks:
+                self.mail.pending = 0  # unless it says otherwise
             for record in incoming.records:
                 self._take(record, now, events)
         if self.state == states.REJOINING and session.send_counter < wire.COUNTER_LIMIT:
@@ -349,6 +388,7 @@ class NodeEndpoint:
                 self._open.remove(item)
                 item.is_done = True
                 events.append(("failed", item, "session_lost"))
+        self.mail.renew(session)
         if old is None:
             return
         for left in old.unfinished():
@@ -388,8 +428,31 @@ class NodeEndpoint:
             if self._described is None or self._described.is_done:
                 self._described = Encoded(bytes((wire.MANIFEST,)) + self._manifest)
                 session.send(self._described)
+        elif record.kind == wire.PENDING:
+            self.mail.pending = value
+        elif record.kind == wire.AWAKE:
+            events.append(("awake", min(value, wire.MAX_AWAKE_S)))
+        elif record.kind == wire.MAIL:
+            self._take_mail(session, value, events)
+        elif record.kind == wire.POLICY:
+            self._take_policy(value, events)
         elif record.kind < 0x40:
             self._count("unknown_extension")
+
+    def _take_mail(self, session: Session, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
+        found = self.mail.take(value, session) if len(session.queue) < _ANSWER_TO else "unexpected"
+        if isinstance(found, tuple):
+            events.append(found)
+        elif found:
+            self._count(found)
+
+    def _take_policy(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
+        if isinstance(value, list) and len(value) >= 2:
+            period, spacing = value[0], value[1]
+            if isinstance(period, int) and isinstance(spacing, int) and period >= 0 and spacing >= 0:
+                events.append(("policy", min(period, wire.MAX_PERIOD_S), min(spacing, wire.MAX_SPACING_MS)))
+                return
+        self._count("malformed_record")
 
     def _take_request(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
         if not isinstance(value, list) or not 3 <= len(value) <= 4 or not isinstance(value[0], int):

@@ -9,9 +9,11 @@ if MYPY:
 
 
 class Item:
-    """`is_reliable`: sent until acknowledged. `tries`: frames that carried it. `is_done`: acknowledged or given up."""
+    """`is_reliable`: sent until acknowledged. `is_awaited`: a node does not sleep before it is. `tries`: frames that
+    carried it. `is_done`: acknowledged or given up."""
 
     is_reliable = True
+    is_awaited = True
 
     def __init__(self) -> None:
         self.tries = 0

@@ -38,13 +38,14 @@ class Incoming:
     `is_deferred`: it holds confirmed readings, and the owner calls `acknowledge` when they are durable.
     """
 
-    __slots__ = ("counter", "is_frame_deferred", "message", "records")
+    __slots__ = ("counter", "has_acks", "is_frame_deferred", "message", "records")
 
     def __init__(self, counter: int, taken: "list[Reading | Record]", is_deferred: bool, message: int | None) -> None:
         self.counter = counter
         self.records = taken
         self.is_frame_deferred = is_deferred
         self.message = message  # a whole one with confirmed readings, that came with this frame
+        self.has_acks = False
 
     @property
     def is_deferred(self) -> bool:
@@ -76,6 +77,7 @@ class Session:
         self.recovery = Recovery(window)
         self.replay = counters.ReplayWindow(floor)
         self.floor = floor
+        self.is_suspended = False  # the peer, or the node itself, sleeps
         self.queue: list[Item] = []
         self.acked: list[Item] = []  # confirmed readings that are durable; drained by the owner
         self.dropped: dict[str, int] = {}
@@ -129,10 +131,28 @@ class Session:
         if incoming.message is not None:
             self._say_taken(incoming.message)
 
+    def suspend(self) -> None:
+        """One of the ends sleeps. Until a frame is opened nothing is sent and no time runs out; then what was in flight
+        is sent again."""
+        self.is_suspended = True
+        self.recovery.lose_all()
+        self._due_acks = []  # whoever sleeps without an ack says it again
+
+    def is_settled(self, now: int) -> bool:
+        """Nothing is to be said, and all that was said is acknowledged. Ends of mail items are not waited for, and
+        neither are readings that a busy gateway does not take."""
+        if self._due_acks or self._notices or self._floor_due or self._messages:
+            return False
+        is_paused = now < self.paused_until
+        for item in self.recovery.unfinished() + self.queue:
+            if item.is_awaited and not item.is_done and not (is_paused and _is_confirmed_reading(item)):
+                return False
+        return True
+
     def next_frame(self, now: int) -> bytes | None:
         """The next frame to send at `now`, or None. To be called until None after every event and at `deadline`."""
-        if self.send_counter >= wire.COUNTER_LIMIT:
-            return None  # the session is used up
+        if self.is_suspended or self.send_counter >= wire.COUNTER_LIMIT:
+            return None
         self._recover(now)
         writer = Writer(self._room(), self.acked_sequence)
         if self._floor_due:
@@ -335,11 +355,13 @@ class Session:
                 out.append(record)
         is_deferred = self._defers and _has_confirmed(taken)
         if not is_deferred and (is_empty or records.asks_for_ack(taken)):
-            has_request = any(isinstance(r, Record) and r.kind == wire.REQUEST for r in out)
-            due = now + wire.ACK_DELAY_MS if has_request else now
+            is_answered = any(isinstance(r, Record) and r.kind in (wire.REQUEST, wire.MAIL) for r in out)
+            due = now + wire.ACK_DELAY_MS if is_answered else now
             if len(self._due_acks) < MAX_DUE_ACKS:
                 self._due_acks.append((counter, due))
-        return Incoming(counter, out, is_deferred, message)
+        incoming = Incoming(counter, out, is_deferred, message)
+        incoming.has_acks = any(isinstance(record, Record) and record.kind == wire.ACKS for record in taken)
+        return incoming
 
     def _reassemble(self, record: Record, reference: int, now: int) -> "list[Reading | Record] | str":
         """The records of the message if this part makes it whole; else none, or a drop reason."""
@@ -381,6 +403,7 @@ class Session:
     def _opened(self, now: int) -> None:
         self.opened_at = now
         self.silent_timeouts = 0
+        self.is_suspended = False
 
     def _consume(self, record: Record, now: int) -> bool:
         """Records that concern the session itself. False: for the owner."""
@@ -436,6 +459,8 @@ class Session:
 
     def deadline(self, now: int) -> int | None:
         """When `next_frame` is to be called again without any other event; at most `now` if at once."""
+        if self.is_suspended:
+            return None
         times = [due for _, due in self._due_acks]
         if self._notices or self._floor_due:
             times.append(now)

@@ -1,0 +1,120 @@
+"""Mailbox items at a node (PROTOCOL.md, section 17): carried out once, answered until the gateway has heard it."""
+
+from petiole import cbor, wire
+from petiole.items import Encoded
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole.contracts import CborValue
+    from petiole.session import Session
+
+
+def _record(item: int, status: int, value: object) -> bytes:
+    return bytes((wire.MAIL_RESULT,)) + cbor.encode((item, status, value))
+
+
+class Result(Encoded):
+    """How an item ended. A node that sleeps does not wait for its ack."""
+
+    is_awaited = False
+
+    def __init__(self, item: int, status: int, data: bytes) -> None:
+        super().__init__(data)
+        self.item = item
+        self.status = status
+
+
+class Mail:
+    """Which items are being carried out, and how the last ones ended. Outlives sessions and, by `dump`, sleep."""
+
+    def __init__(self) -> None:
+        self.pending = 0  # items that the gateway still has for us, as it said last
+        self._running: list[int] = []
+        self._results: list[Result] = []  # the newest last
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is being carried out, and the gateway has spoken of no more."""
+        return not self._running and not self.pending
+
+    def take(self, value: "CborValue", session: "Session") -> "tuple[object, ...] | str":
+        """A MAIL record: ("mail", item, target, arguments, is_redelivered), or a drop reason, "" if there is nothing
+        to do."""
+        if not isinstance(value, list) or not 3 <= len(value) <= 4:
+            return "malformed_record"
+        item = value[0]
+        attempt = value[3] if len(value) == 4 else 1
+        if not isinstance(item, int) or not isinstance(attempt, int):
+            return "malformed_record"
+        self.pending = max(0, self.pending - 1)
+        for result in self._results:
+            if result.item == item:
+                if result.is_done:  # else it is on its way
+                    self._say(Result(item, result.status, result.data), session)
+                return ""
+        if item in self._running:
+            return ""
+        if len(self._running) >= wire.MAX_OPEN_REQUESTS:
+            return "unexpected"  # it comes again
+        self._running.append(item)
+        return ("mail", item, value[1], value[2], attempt > 1)
+
+    def finish(self, item: int, status: int, value: object, session: "Session | None") -> None:
+        """An item has ended. A result too large, deep or long for a message becomes status 413; TypeError: no CBOR."""
+        if item not in self._running:
+            return
+        try:
+            data = _record(item, status, value)
+        except ValueError:
+            data = b""
+        if not 0 < len(data) <= wire.MAX_MESSAGE:
+            status = wire.TOO_LARGE
+            data = _record(item, status, "result")
+        self._running.remove(item)
+        self._say(Result(item, status, data), session)
+
+    def _say(self, result: Result, session: "Session | None") -> None:
+        kept = [other for other in self._results if other.item != result.item]
+        for other in kept:
+            if other.is_done and len(other.data) > wire.REMEMBERED_RESULT:
+                other.data = _record(other.item, other.status, None)
+        self._results = kept[1 - wire.REMEMBERED_ITEMS :]
+        self._results.append(result)
+        if session is not None:
+            session.send(result)
+
+    def renew(self, session: "Session") -> None:
+        """A new session: what the gateway has not acknowledged is said in it."""
+        self.pending = 0
+        for position in range(len(self._results)):
+            result = self._results[position]
+            if not result.is_done:
+                again = self._results[position] = Result(result.item, result.status, result.data)
+                session.send(again)
+
+    def interrupt(self) -> None:
+        """Whoever carried items out has stopped; they come again, as redeliveries."""
+        self._running = []
+        self.pending = 0
+
+    # Retained memory ---------------------------------------------------------------------------------------
+
+    def dump(self, room: int) -> "list[list[object]]":
+        """Results as `[item, status, record, is_acknowledged]`, oldest first: the newest whose records fit `room`."""
+        kept: list[list[object]] = []
+        for result in reversed(self._results):
+            room -= len(result.data) + 16  # the number, the status and heads, encoded
+            if room < 0:
+                break
+            kept.insert(0, [result.item, result.status, result.data, result.is_done])
+        return kept
+
+    def load(self, kept: "list[CborValue]") -> None:
+        """What `dump` gave. LocalError would help nobody here: what is none of it is left out."""
+        for entry in kept[-wire.REMEMBERED_ITEMS :]:
+            if isinstance(entry, list) and len(entry) == 4:
+                item, status, data, is_done = entry
+                if isinstance(item, int) and isinstance(status, int) and isinstance(data, bytes):
+                    result = Result(item, status, data)
+                    result.is_done = is_done is True
+                    self._results.append(result)
