@@ -28,6 +28,7 @@ class Batch:
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
         self.data = data
+        self.start = start
         self.end = end  # offset of what follows the batch
         self.count = int.from_bytes(data[start + 3 : start + 5], "big")
         self.boot = int.from_bytes(data[start + 5 : start + 9], "big")

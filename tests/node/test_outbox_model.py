@@ -1,0 +1,84 @@
+"""The durable outbox against a gateway that remembers what every number meant, in lives that hypothesis makes up."""
+
+import tempfile
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from petiole_node import segments
+
+from .outbox_rig import Life, Memory, World, check
+
+STEPS = st.one_of(
+    st.tuples(st.just("add"), st.integers(1, 12)),
+    st.tuples(st.just("send"), st.integers(0, 12)),
+    st.tuples(st.sampled_from(["save", "flush", "ack", "join", "reset", "power", "sleep"]), st.just(0)),
+)
+
+
+@pytest.fixture(autouse=True)
+def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SEGMENT", 640)
+
+
+def run(steps: list[tuple[str, int]], memory_size: int, policies: dict[int, int], limit: int) -> World:
+    """Lives of a node; nothing is torn here. `sleep` saves before it, `reset` and `power` do not."""
+    world = World()
+    with tempfile.TemporaryDirectory() as folder:
+        memory = Memory(memory_size) if memory_size else None
+
+        def boot() -> Life:
+            return Life(world, folder + "/", memory, policies, limit, window=7)
+
+        life = boot()
+        for step, number in steps:
+            if step == "add":
+                for i in range(number):
+                    life.publish(i % 4, 10 * (i % 3))
+            elif step == "send":
+                if life.is_joined:
+                    life.send(9, number)
+            elif step == "save":
+                assert life.save()
+            elif step == "flush":
+                assert life.flush()
+            elif step == "ack":
+                life.acked()
+            elif step == "join":
+                life.join()
+            else:
+                if step == "sleep":
+                    assert life.save()
+                if step == "power" and memory is not None:
+                    memory.data = b"\xa7" * 30
+                    world.lose_power()
+                life = boot()
+        life = boot()
+        life.join()
+        life.add()
+        life.drain()
+        assert life.outbox.is_empty
+        assert life.segments.files == []
+    return world
+
+
+@settings(max_examples=300)
+@given(st.lists(STEPS, max_size=40), st.sampled_from([0, 120, 400, 2048]))
+@example([("add", 6), ("save", 0), ("join", 0), ("send", 3), ("add", 1), ("flush", 0), ("reset", 0)], 400)
+def test_what_was_stored_comes_once_and_in_order(steps: list[tuple[str, int]], memory_size: int) -> None:
+    check(run(steps, memory_size, {}, 1 << 20))
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(STEPS, max_size=60),
+    st.sampled_from([0, 400]),
+    st.dictionaries(st.integers(0, 3), st.integers(0, 3)),
+)
+def test_what_does_not_come_was_counted(
+    steps: list[tuple[str, int]], memory_size: int, policies: dict[int, int]
+) -> None:
+    world = run(steps, memory_size, policies, 4 * 640)
+    missing = check(world, 1 << 20)
+    assert len(missing) <= world.dropped_total
