@@ -173,19 +173,42 @@ async def test_a_notice_that_was_lost_is_missed_when_the_next_one_comes(rig: Mai
     await rig.start_mail()
     await until(lambda: rig.store_.is_hub_reached, "the hub")
     feed = rig.store_._feeds["hub"]
+    witness = await rig.connection.client.subscribe(f"in.{SITE}.mail.>")
+    await rig.connection.client.flush()
     await feed.stop()
     await rig.at_hub.send(SITE, "deaf", "x", expires_in_s=HOUR_S, id="unheard")
+    await witness.next_msg(10)  # it has passed
     await feed.start()
-    await rig.connection.client.flush()
-    await until(lambda: asyncio.create_task(_heard(rig, device.name)), "both are here")
+    await rig.store_._connection.client.flush()
+    await rig.at_hub.send(SITE, "deaf", "x", expires_in_s=HOUR_S, id="heard")
+    await device.mail(2)
     assert device.wake() == ["unheard", "heard"]
     await rig.emptied("deaf")
 
 
-async def _heard(rig: MailRig, name: str) -> bool:
-    """The new subscription reaches the hub's server some time after it was made here."""
-    await rig.at_hub.send(SITE, name, "x", expires_in_s=HOUR_S, id="heard")
-    return rig.store_.waiting(name) == 2
+async def test_two_gateways_of_a_site_have_the_same_boxes(rig: MailRig) -> None:
+    device = rig.device("shared")
+    await rig.start_mail()
+    first = rig.store_
+    await rig.open_mail()
+    second = rig.store_
+    try:
+        events = await rig.listen(rig.hub_connection, f"event.{SITE}.shared.mailbox")
+        receipts = [await rig.at_hub.send(SITE, "shared", "x", expires_in_s=HOUR_S) for _ in range(2)]
+        receipts.append(await rig.at_site.send(SITE, "shared", "x", expires_in_s=HOUR_S))
+        for store in (first, second):
+            await until(lambda store=store: store.waiting("shared") == 3, "three items in each")
+        (item, *_) = first.take("shared", 100, lambda item: 100)
+        first.result("shared", item.number, 0, None)
+        await until(lambda: second.waiting("shared") == 2, "the other knows that it has ended")
+        assert device.wake() == [receipt.id for receipt in receipts[1:]]
+        await until(lambda: first.waiting("shared") == 0, "and the reverse")
+        assert await ends(rig, *receipts) == [states.DELIVERED] * 3
+        await rig.emptied("shared")
+        for receipt in receipts:
+            assert events.states(receipt.id).count(states.DELIVERED) == 1
+    finally:
+        await first.stop()
 
 
 async def test_a_server_that_is_behind_brings_nothing_back(rig: MailRig) -> None:

@@ -113,6 +113,21 @@ class MailDesk:
             # Nothing is left to do, unless what comes next shows that it is in the stream still.
             self._recorded_ends |= dict.fromkeys(ended.sources, ended)
 
+    def ended_elsewhere(self, name: str, payload: bytes) -> None:
+        """A record was written, by us or by another gateway of the site: what has ended there has ended here."""
+        device, _, id = name.partition(".")
+        item = self.mailbox.find(device, id)
+        if item is None:
+            return
+        try:
+            is_final = json.loads(payload)["state"] in FINAL
+        except (ValueError, KeyError, TypeError):
+            return
+        if is_final:
+            for origin, sequence in item.sources:
+                self.held[origin][sequence] = None
+            self.mailbox.forget(item)
+
     def loaded(self) -> None:
         """All records and the leaf's stream have been read."""
         self._recorded_ends.clear()

@@ -11,6 +11,10 @@ import contextlib
 import time
 from collections.abc import Callable
 
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as ClientError
+
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
 from ..hub.mailbox_states import PENDING
@@ -115,6 +119,7 @@ class MailboxStore:
         )
         self._tasks: list[asyncio.Task[None]] = []
         self._unlisten: Callable[[], None] | None = None
+        self._subscription: Subscription | None = None
 
     def _feed(self, origin: str, api: JetStreamApi, stream: str, purpose: str, notices: str) -> MailFeed:
         return MailFeed(
@@ -203,6 +208,8 @@ class MailboxStore:
         """Load all boxes, and wait for no hub. NotConnectedError if the leaf does not answer within `timeout_s`."""
         for feed in self._feeds.values():
             await feed.start()
+        records = document_subject(self.site, "*.*")
+        self._subscription = await self._connection.client.subscribe(records, cb=self._record_written)
         self._unlisten = self._connection.listen(self._connection_changed)
         runs = [self._follow_leaf(), self._records.run(), self.settlement.run(), self._events.run()]
         if self._hub_documents is not None:
@@ -227,6 +234,12 @@ class MailboxStore:
         self._tasks.clear()
         for feed in self._feeds.values():
             await feed.stop()
+        if self._subscription is not None and self._connection.is_connected:
+            with contextlib.suppress(ClientError, OSError):
+                await self._subscription.unsubscribe()
+
+    async def _record_written(self, message: Msg) -> None:
+        self._desk.ended_elsewhere(message.subject.split(".", 3)[3], message.data)
 
     def _connection_changed(self, up: bool) -> None:
         if not up:
