@@ -131,7 +131,8 @@ class MicroPythonPort(state.StateFiles):
 
     def continue_clock(self, now: int) -> None:
         """The clock goes on from before a deep sleep: it is so late now."""
-        self._total += now - self.now()
+        ahead = now - self.now()  # which changes the total, too
+        self._total += ahead
         self.is_continued = True
 
     def random(self, length: int) -> bytes:

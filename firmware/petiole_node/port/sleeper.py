@@ -19,7 +19,7 @@ if MYPY:
     from petiole_node.contracts import Port
 
 _LAYOUT = b"petiole retained 1"  # another layout, another number
-_FILES = ("counters.bin", "session.bin", "outbox.bin")
+FILES = ("counters.bin", "session.bin", "outbox.bin")
 COUNTERS = 0
 FIXED = 1
 OUTBOX = 2
@@ -110,7 +110,7 @@ class Sleeper:
 
     def store(self, part: int, data: bytes, room: int) -> None:
         if len(data) > room:
-            raise LocalError(_FILES[part], "at most " + str(room) + " bytes, got " + str(len(data)))
+            raise LocalError(FILES[part], "at most " + str(room) + " bytes, got " + str(len(data)))
         length = len(data).to_bytes(2, "big")
         self._write(part, _crc(part, b"", length, data) + length, data)
 
@@ -227,7 +227,7 @@ class Sleeper:
     def _read(self, part: int, start: int, length: int) -> bytes:
         """As much of a part as there is."""
         try:
-            with open(self._port.path(_FILES[part]), "rb") as file:
+            with open(self._port.path(FILES[part]), "rb") as file:
                 file.seek(start)
                 return file.read(length)
         except OSError:
@@ -235,7 +235,7 @@ class Sleeper:
 
     def _write(self, part: int, head: bytes, data: bytes) -> None:
         """In place: on LittleFS a file has its old or its new contents after a power cut."""
-        with open(self._port.path(_FILES[part]), "wb") as file:
+        with open(self._port.path(FILES[part]), "wb") as file:
             file.write(head)
             file.write(data)
 

@@ -25,6 +25,8 @@ from types import TracebackType
 from typing import Any, Self
 
 import petiole
+from petiole_node.port.sleeper import FILES
+from petiole_node.port.sleeper_files import SLEEP_CODE, SLEEP_FILE
 from petiole_tools import firmware_build
 from petiole_tools.sim.impairment import PERFECT, Impairment, Pump, UdpRelay
 
@@ -108,8 +110,8 @@ class Terminal:
 class SimNode:
     """One node in `folder`, which is made and kept. `path`: the serial port at which the gateway finds it, if any.
 
-    A process that ends by itself is started again, as a board starts after a reset. When this process ends, so does
-    the node, whatever ended it.
+    A process that ends by itself is started again, as a board starts after a reset, or after a deep sleep when that is
+    over. When this process ends, so does the node, whatever ended it.
     """
 
     def __init__(self, spec: NodeSpec, folder: Path, path: Path | None = None) -> None:
@@ -117,6 +119,8 @@ class SimNode:
         self.folder = folder
         self.path = path or folder / "ttySIM0"
         self.resets_total = 0  # the node's own
+        self.sleeps_total = 0  # deep ones
+        self.is_asleep = False
         self.log: collections.deque[str] = collections.deque(maxlen=_LOG_LINES)  # not of a console node
         self.is_running = False
         self._process: asyncio.subprocess.Process | None = None
@@ -166,16 +170,18 @@ class SimNode:
             self._relay.close()
 
     async def kill(self) -> None:
-        """Take the power away: SIGKILL, no restart."""
-        self.is_running = False
+        """Take the power away: SIGKILL, no restart. What a chip retains over sleep is gone."""
+        self.is_running = self.is_asleep = False
         if self._watcher is not None:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
             self._watcher = None
         await self._end_process()
+        for name in FILES:
+            (self.folder / name).unlink(missing_ok=True)
 
     async def restart(self) -> None:
-        """Power off and on. What the node keeps in files stays."""
+        """Power off and on. What the node keeps in files for good stays."""
         await self.kill()
         await self._spawn()
 
@@ -334,11 +340,17 @@ class SimNode:
         process = self._process
         assert process is not None
         started = asyncio.get_running_loop().time()
-        await process.wait()
-        self.resets_total += 1
-        if asyncio.get_running_loop().time() - started < 1:
-            pause = min(pause * 2 ** min(self.resets_total, 5), _RESET_PAUSE_MAX_S)
+        if await process.wait() == SLEEP_CODE:
+            self.sleeps_total += 1
+            self.is_asleep = True
+            await self._end_process()
+            pause = int((self.folder / SLEEP_FILE).read_text()) / 1000
+        else:
+            self.resets_total += 1
+            if asyncio.get_running_loop().time() - started < 1:
+                pause = min(pause * 2 ** min(self.resets_total, 5), _RESET_PAUSE_MAX_S)
         await asyncio.sleep(pause)
+        self.is_asleep = False
         await self._end_process()
         await self._spawn()
 
