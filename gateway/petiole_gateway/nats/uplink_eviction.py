@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from .api import Document, JetStreamApi
-from .errors import ApiError
+from .errors import ApiError, LinkError
 from .subjects import HUB_CONSUMER, SEQUENCE_HEADER, UPLINK_STREAM, uplink_filter
 
 SNAPSHOT_STREAM = "KV_uplink"
@@ -150,3 +150,25 @@ async def _devices(api: JetStreamApi, site: str) -> set[str]:
         offset += len(subjects)
         if info is None or not subjects or offset >= info.get("total", 0):
             return devices
+
+
+async def stored_last(api: JetStreamApi, site: str, device: str) -> tuple[int, int] | LinkError:
+    """The highest sequence that is stored of a device, 0 if there is none, and its place in the stream, 0 if only the
+    snapshot has it."""
+    try:
+        message = await api.last_message(UPLINK_STREAM, uplink_filter(site, device))
+        snapshot = await snapshot_sequence(api, device)
+    except LinkError as error:
+        return error
+    if message is None:
+        return snapshot, 0
+    return max(stored_sequence(message.headers), snapshot), message.stream_sequence
+
+
+async def not_taken(api: JetStreamApi) -> int | None:
+    """Messages of the leaf's stream that the hub has not acknowledged; None while the leaf does not say."""
+    try:
+        info = await api.consumer_info(UPLINK_STREAM, HUB_CONSUMER)
+    except LinkError:
+        return None
+    return None if info is None else int(info["num_pending"]) + int(info["num_ack_pending"])

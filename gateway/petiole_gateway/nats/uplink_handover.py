@@ -20,6 +20,8 @@ from __future__ import annotations
 import asyncio
 
 from .api import Document, JetStreamApi
+from .connection import Logger
+from .errors import LinkError
 from .streams import PROBES, leaf_consumer_config, silent_consumer_config, write_leaf_consumer
 from .subjects import HUB_CONSUMER, UPLINK_STREAM, probe_subject
 
@@ -29,6 +31,7 @@ HEARD_AFTER_S = 6.0
 POLL_S = 0.25
 PROBE_POLL_S = 0.01
 PROBE_TIMEOUT_S = 5.0
+RETRY_S = 0.25
 
 
 async def needs_handover(api: JetStreamApi) -> bool:
@@ -82,3 +85,19 @@ async def _delivered(api: JetStreamApi) -> None:
 
 async def _info(api: JetStreamApi) -> Document:
     return await api.consumer_info(UPLINK_STREAM, HUB_CONSUMER) or {"delivered": {"consumer_seq": 0}}
+
+
+async def keep_handed_over(api: JetStreamApi, site: str, reopened: asyncio.Event, *, logger: Logger) -> None:
+    """After every opening of the stream let the hub have it, when it has noticed what happened to it. Until
+    cancelled."""
+    while True:
+        await reopened.wait()
+        reopened.clear()
+        try:
+            if await needs_handover(api):
+                await hand_over(api, site)
+                logger.info("uplink_handed_over")
+        except LinkError as error:
+            logger.warning("uplink_handover_retries", error=str(error))
+            await asyncio.sleep(RETRY_S)
+            reopened.set()

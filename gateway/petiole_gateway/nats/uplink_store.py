@@ -22,11 +22,13 @@ from .errors import (
 )
 from .publisher import PubAck, Publisher
 from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink, silence_leaf_consumer
-from .subjects import HUB_CONSUMER, UPLINK_STREAM, checked_token, uplink_filter
+from .subjects import checked_token
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
-from .uplink_eviction import StoreSpace, ensure_snapshots, evict, snapshot_sequence, stored_sequence
-from .uplink_handover import hand_over, needs_handover
+from .uplink_eviction import StoreSpace, ensure_snapshots, not_taken, stored_last
+from .uplink_eviction_watch import Eviction
+from .uplink_handover import keep_handed_over
 from .uplink_lane import Lane, Uplink
+from .uplink_marks import Marks
 from .uplink_recovery import GAP_SIZE, BootMarker, burn_sequences
 
 # Twice the uplinks that can be stored without a barrier behind them.
@@ -91,12 +93,14 @@ class UplinkStore:
             on_failed=self._barrier_failed,
             interval_s=barrier_interval_s,
         )
+        self._eviction = Eviction(
+            self._api, site, self._space, self.metrics, logger, with_hub=with_hub, barrier=self._barrier.wait
+        )
         self._marker = BootMarker(state_dir)
         self._lanes: dict[str, Lane] = {}
         self._ready: deque[Lane] = deque()
         self._doubtful: dict[str, Lane] = {}  # lanes whose last stored sequence must be read from the stream
-        self._marks: deque[tuple[int, Lane | None, int, int]] = deque()  # barrier, lane, sequence, stream sequence
-        self._synced_to = 0  # stream sequence up to which everything is on disk
+        self._marks = Marks(self._barrier.request, self._announce)
         self._highest = 0  # highest stream sequence seen
         self._wake = asyncio.Event()
         self._opened = asyncio.Event()  # set while the stream is known to take messages
@@ -134,8 +138,10 @@ class UplinkStore:
             asyncio.create_task(self._run()),
             asyncio.create_task(self._barrier.run()),
             asyncio.create_task(self._watch_space()),
-            *([asyncio.create_task(self._hand_over())] if self._with_hub else []),
         ]
+        if self._with_hub:
+            handover = keep_handed_over(self._api, self.site, self._reopened, logger=self._logger)
+            self._tasks.append(asyncio.create_task(handover))
         try:
             async with asyncio.timeout(timeout_s):
                 await self._opened.wait()
@@ -197,13 +203,7 @@ class UplinkStore:
 
     async def not_at_hub(self) -> int | None:
         """Readings in the stream that the hub has not taken yet. None without a hub, or while the leaf does not say."""
-        if not self._with_hub:
-            return None
-        try:
-            info = await self._api.consumer_info(UPLINK_STREAM, HUB_CONSUMER)
-        except LinkError:
-            return None
-        return None if info is None else int(info["num_pending"]) + int(info["num_ack_pending"])
+        return await not_taken(self._api) if self._with_hub else None
 
     async def sync(self) -> None:
         """Return when everything that the leaf has acknowledged before this call, to anyone, is on disk."""
@@ -272,14 +272,14 @@ class UplinkStore:
             last = await burn_sequences(self._api, self._publisher, self.site, self._burn_count)
             self.metrics.burnt_total += self._burn_count
         if went_back:
-            self._synced_to = 0
+            self._marks.went_back()
         self._highest = last
         if not self._started:
             # The marker replaces the old one only now: a crash during the burn leads to another burn.
             self._marker.write(clean=False)
             self._started = True
         # What the stream holds at this moment is on disk after one barrier, so that lookups need none of their own.
-        self._mark(None, 0, last)
+        self._marks.add(None, 0, last)
         for lane in self._lanes.values():
             if not lane.is_idle or lane.readers or went_back:
                 lane.is_known = False
@@ -291,8 +291,7 @@ class UplinkStore:
     def _connection_changed(self, up: bool) -> None:
         self._wake.set()
         if not up:
-            # Whatever was stored without a barrier is read again from the stream before it counts.
-            self._marks.clear()
+            self._marks.forget()
             self._set_unhealthy()
 
     def _set_unhealthy(self) -> None:
@@ -347,7 +346,7 @@ class UplinkStore:
                 self.metrics.duplicates_total += 1
             else:
                 self._space.used += uplink.stored_size
-            self._mark(lane, uplink.sequence, outcome.stream_sequence)
+            self._marks.add(lane, uplink.sequence, outcome.stream_sequence)
             self._make_ready(lane)
             return
         # Refused or unknown: the lane stands still until the stream itself has said what it holds.
@@ -364,7 +363,7 @@ class UplinkStore:
         """Read the last stored sequence of all doubtful lanes, and queue exactly what comes after it."""
         lanes = [lane for lane in self._doubtful.values() if not lane.in_flight][:_LOOKUPS_AT_ONCE]
         async with asyncio.TaskGroup() as group:
-            lookups = [group.create_task(self._look_up(lane.device)) for lane in lanes]
+            lookups = [group.create_task(stored_last(self._api, self.site, lane.device)) for lane in lanes]
         failed = next((found for task in lookups if isinstance(found := task.result(), LinkError)), None)
         for lane, task in zip(lanes, lookups, strict=True):
             found = task.result()
@@ -373,20 +372,10 @@ class UplinkStore:
             del self._doubtful[lane.device]
             lane.resolve(*found)
             self.metrics.resolved_total += 1
-            self._mark(lane, lane.stored, lane.stored_at)
+            self._marks.add(lane, lane.stored, lane.stored_at)
             self._make_ready(lane)
         if failed is not None:
             raise failed
-
-    async def _look_up(self, device: str) -> tuple[int, int] | LinkError:
-        try:
-            message = await self._api.last_message(UPLINK_STREAM, uplink_filter(self.site, device))
-            snapshot = await snapshot_sequence(self._api, device)
-        except LinkError as error:
-            return error
-        if message is None:
-            return snapshot, 0
-        return max(stored_sequence(message.headers), snapshot), message.stream_sequence
 
     def _lane(self, device: str) -> Lane:
         return self._lanes.setdefault(device, Lane(device))
@@ -399,35 +388,11 @@ class UplinkStore:
 
     # -- durability --------------------------------------------------------------------------------------------
 
-    def _mark(self, lane: Lane | None, sequence: int, stream_sequence: int) -> None:
-        """`sequence` of `lane` is stored; after the next barrier it is durable."""
-        if lane is not None and stream_sequence <= self._synced_to:
-            self._announce(self._sync_lane(lane, sequence))  # a barrier after it has passed already
-            return
-        self._marks.append((self._barrier.request(), lane, sequence, stream_sequence))
-
     def _barrier_passed(self, number: int) -> None:
-        durable: list[Uplink] = []
-        while self._marks and self._marks[0][0] <= number:
-            _, lane, sequence, stream_sequence = self._marks.popleft()
-            self._synced_to = max(self._synced_to, stream_sequence)
-            if lane is not None:
-                durable += self._sync_lane(lane, sequence)
         self.metrics.barrier_total = self._barrier.barrier_total
-        self._announce(durable)
-
-    def _sync_lane(self, lane: Lane, sequence: int) -> list[Uplink]:
-        durable = lane.sync(sequence)
-        if lane.is_known and lane.durable >= lane.resolved:
-            for reader in lane.readers:
-                if not reader.done():
-                    reader.set_result(lane.durable)
-            lane.readers.clear()
-        return durable
+        self._marks.passed(number)
 
     def _announce(self, durable: list[Uplink]) -> None:
-        if not durable:
-            return
         self._admission.release(durable)
         self.on_durable(durable)
 
@@ -435,39 +400,9 @@ class UplinkStore:
         self.metrics.barrier_failed_total += 1
         self._logger.warning("barrier_failed", error=str(error))
 
-    async def _hand_over(self) -> None:
-        """Let the hub have the stream when it has noticed what happened to it."""
-        while True:
-            await self._reopened.wait()
-            self._reopened.clear()
-            try:
-                if await needs_handover(self._api):
-                    await hand_over(self._api, self.site)
-                    self._logger.info("uplink_handed_over")
-            except LinkError as error:
-                self._logger.warning("uplink_handover_retries", error=str(error))
-                await asyncio.sleep(RETRY_S)
-                self._reopened.set()
-
-    # -- room --------------------------------------------------------------------------------------------------
-
     async def _watch_space(self) -> None:
+        """Make room while it is scarce."""
         while True:
             await asyncio.sleep(SPACE_POLL_S)
-            if not self._space.wants_eviction or not self._opened.is_set():
-                continue
-            newest = {lane.device: lane.stored_at for lane in self._lanes.values()}
-            try:
-                evicted = await evict(
-                    self._api,
-                    self.site,
-                    self._space,
-                    with_hub=self._with_hub,
-                    newest=newest,
-                    barrier=self._barrier.wait,
-                )
-            except (NatsError, OSError, TimeoutError) as error:
-                self._logger.warning("eviction_failed", error=str(error))
-                continue
-            self.metrics.evicted_total += evicted
-            self.space_looks_total += 1
+            if self._space.wants_eviction and self._opened.is_set() and await self._eviction.look(self._lanes.values()):
+                self.space_looks_total += 1
