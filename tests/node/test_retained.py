@@ -152,8 +152,8 @@ def test_readings_have_the_rest_of_the_memory(board: Board) -> None:
     if board.kind == "rp2":
         assert life["room"] is None
         return
-    assert life["room"] == 1866
-    readings = bytes(i & 255 for i in range(1866)).hex()
+    assert life["room"] == 1346
+    readings = bytes(i & 255 for i in range(1346)).hex()
     board.run(["fixed", "f1" * 128], ["outbox", readings], ["deep", 1000, COUNTERS])
     (woken,) = board.run(["show"], ["end", "watchdog"])
     assert woken["session"] == ["f1" * 128, COUNTERS]
@@ -164,6 +164,27 @@ def test_readings_have_the_rest_of_the_memory(board: Board) -> None:
     assert later["outbox"] == readings
     (empty,) = board.run(["show"])
     assert empty["outbox"] == ""
+
+
+def test_notes_outlive_sessions(board: Board) -> None:
+    notes = "5a" * 512
+    board.run(["fixed", FIXED], ["notes", notes], ["deep", 1000, COUNTERS])
+    (woken,) = board.run(["show"], ["end", "watchdog"])
+    (later,) = board.run(["show"])
+    assert (woken["notes"], later["notes"]) == (notes, notes)
+    assert later["session"] is None
+
+
+def test_flash_is_not_written_for_nothing(tmp_path: Path) -> None:
+    board = Board("rp2", tmp_path)
+    board.run(["show"], ["fixed", FIXED], ["notes", "01"], ["deep", 1000, COUNTERS])
+    files = [tmp_path / name for name in ("session.bin", "notes.bin", "boot.cnt")]
+    before = [path.stat().st_mtime_ns for path in files]
+    for _ in range(3):
+        board.run(["show"], ["fixed", FIXED], ["notes", "01"], ["deep", 1000, COUNTERS])
+    assert [path.stat().st_mtime_ns for path in files] == before
+    board.run(["notes", "02"])
+    assert [path.stat().st_mtime_ns for path in files] != before
 
 
 def test_a_sleep_that_is_refused_leaves_nothing_to_use_twice(tmp_path: Path) -> None:
@@ -324,4 +345,4 @@ def test_too_much_is_the_callers_fault(tmp_path: Path) -> None:
     with pytest.raises(LocalError):
         mine.keep_counters(bytes(19))
     with pytest.raises(LocalError):
-        mine.outbox.write(bytes(1867))
+        mine.outbox.write(bytes(1347))

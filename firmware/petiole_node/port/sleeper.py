@@ -1,8 +1,9 @@
 """What a sleepy node keeps while its board sleeps, and the sleep itself. Only sleepy nodes load it.
 
-Three parts: `fixed`, written when a session begins; `counters`, written at each sleep; `outbox`. Each has a CRC over
-itself and the layout's version, so garbage, a torn write and what an older firmware left are all nothing. The CRC of
-the counters covers that of `fixed` too: they count for this session or for none.
+Four parts: `fixed`, written when a session begins; `counters`, written at each sleep; `notes` and `outbox`, which
+outlive sessions. Each has a CRC over itself and the layout's version, so garbage, a torn write and what an older
+firmware left are all nothing. The CRC of the counters covers that of `fixed` too: they count for this session or for
+none.
 
 No nonce is used twice, because counters are given out once: they are erased before anybody has them, and are there
 again only when the board sleeps (or `keep_counters` was given some that are ahead of all use). Whoever crashes in
@@ -19,13 +20,15 @@ if MYPY:
     from petiole_node.contracts import Port
 
 _LAYOUT = b"petiole retained 1"  # another layout, another number
-FILES = ("counters.bin", "session.bin", "outbox.bin")
+FILES = ("counters.bin", "session.bin", "notes.bin", "outbox.bin")
 COUNTERS = 0
 FIXED = 1
-OUTBOX = 2
+NOTES = 2
+OUTBOX = 3
 
 FIXED_ROOM = 128  # a join request, the nonce of its accept and the address are 26
 COUNTERS_ROOM = 18  # two counters, a replay window, the offset of the clock; with 10 beside them the 28 of an RP2040
+NOTES_ROOM = 512  # how 16 items of mail have ended, most of them in few bytes
 LONGEST_MS = (1 << 30) - 1  # 12 days, a small integer on boards; whoever wants more sleeps again
 
 # Why the board is awake.
@@ -51,26 +54,28 @@ def _crc(part: int, tag: bytes, *pieces: bytes) -> bytes:
 
 
 class Retained:
-    """Memory for `size` bytes that sleep and a reset leave as it is, and loss of power does not."""
+    """Memory for `size` bytes that sleep and a reset leave as it is, and loss of power may not."""
 
-    def __init__(self, sleeper: "Sleeper", size: int) -> None:
+    def __init__(self, sleeper: "Sleeper", part: int, size: int) -> None:
         self._sleeper = sleeper
+        self._part = part
         self.size = size
 
     def read(self) -> bytes:
         """What was written last; b"" if it is not whole."""
-        return self._sleeper.load(OUTBOX) or b""
+        return self._sleeper.load(self._part) or b""
 
     def write(self, data: bytes) -> None:
-        """Raises LocalError if it is too long."""
-        self._sleeper.store(OUTBOX, data, self.size)
+        """Raises LocalError if it is too long; OSError where this is flash."""
+        self._sleeper.store(self._part, data, self.size)
 
 
 class Sleeper:
     """`session`: (fixed, counters) of the session that slept, or None: join anew. `woke`: TIMER, PIN or 0.
 
     `is_continued`: `port.now()` goes on where it was before the sleep, and may be wrong by `error_ms`; else it began
-    anew. `outbox`: memory for readings, or None. As it is here: files in the place of retained memory.
+    anew. `notes`: memory for what else is to be remembered (flash on an RP2, written when it changes); `outbox`: memory for
+    readings, or None. As it is here: files in the place of retained memory.
     """
 
     keeps_clock = True  # the board's own clock goes on while it sleeps
@@ -79,6 +84,7 @@ class Sleeper:
     def __init__(self, port: "Port") -> None:
         self._port = port
         self._is_roused = False
+        self.notes = Retained(self, NOTES, NOTES_ROOM)
         self.outbox: Retained | None = None
         self.session: tuple[bytes, bytes] | None = None
         self.woke = 0
@@ -111,8 +117,10 @@ class Sleeper:
     def store(self, part: int, data: bytes, room: int) -> None:
         if len(data) > room:
             raise LocalError(FILES[part], "at most " + str(room) + " bytes, got " + str(len(data)))
-        length = len(data).to_bytes(2, "big")
-        self._write(part, _crc(part, b"", length, data) + length, data)
+        head = len(data).to_bytes(2, "big")
+        head = _crc(part, b"", head, data) + head
+        if self._read(part, 0, 6) != head or self._read(part, 6, len(data)) != data:
+            self._write(part, head, data)
 
     def _keep(self, flags: int, counters: "bytes | None", ms: int) -> None:
         data = counters or b""

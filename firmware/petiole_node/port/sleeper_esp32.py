@@ -4,15 +4,15 @@ import time
 
 import machine  # type: ignore[import-not-found]  # a board's module
 
-from petiole_node.port.sleeper import PIN, TIMER, Retained, Sleeper
+from petiole_node.port.sleeper import OUTBOX, PIN, TIMER, Retained, Sleeper
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole_node.contracts import Json, Port
 
 _MEMORY = 2048  # bytes of RTC memory; all of them are the node's
-_PLACES = (0, 40, 176)  # of the parts: 38 bytes of counters, 6 + 128 of the session
-_OUTBOX = _MEMORY - 176 - 6
+_PLACES = (0, 40, 176, 696)  # of the parts: 38 bytes of counters, 6 + 128 of the session, 6 + 512 of notes
+_ROOM = _MEMORY - 696 - 6
 
 
 class Esp32Sleeper(Sleeper):
@@ -24,7 +24,7 @@ class Esp32Sleeper(Sleeper):
     def __init__(self, port: "Port") -> None:
         self._view: Json = machine.mem_backup() if hasattr(machine, "mem_backup") else None
         super().__init__(port)
-        self.outbox = Retained(self, _OUTBOX)
+        self.outbox = Retained(self, OUTBOX, _ROOM)
 
     def _read(self, part: int, start: int, length: int) -> bytes:
         start += _PLACES[part]

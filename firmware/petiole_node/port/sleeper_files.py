@@ -3,7 +3,7 @@
 import sys
 import time
 
-from petiole_node.port.sleeper import TIMER, Retained, Sleeper
+from petiole_node.port.sleeper import OUTBOX, TIMER, Retained, Sleeper
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -11,15 +11,15 @@ if MYPY:
 
 SLEEP_CODE = 11  # the exit code of a deep sleep, after its length was written
 SLEEP_FILE = "sleep.ms"
-_OUTBOX = 1866  # what an ESP32 has
+_ROOM = 1346  # what an ESP32 has
 
 
 class FileSleeper(Sleeper):
-    """Whoever cuts the power of such a node removes `counters.bin`, `session.bin` and `outbox.bin`."""
+    """Whoever cuts the power of such a node removes the files `sleeper.FILES`."""
 
     def __init__(self, port: "Port") -> None:
         super().__init__(port)
-        self.outbox = Retained(self, _OUTBOX)
+        self.outbox = Retained(self, OUTBOX, _ROOM)
 
     def _wall(self) -> int:
         return time.time_ns() // 1000000
