@@ -1,6 +1,5 @@
-"""`petiole`, with a leaf server that notices a dead link within seconds and stays behind the proxy.
+"""`petiole`, slower and more talkative.
 
-By default the leaf would learn the addresses of the hub's other servers and go round the proxy that cuts its link.
 With FLUSH_S in the environment every flush of the disk takes so many seconds longer, as on an SD card. SIGUSR1 has it
 say what all its tasks wait for.
 """
@@ -8,18 +7,14 @@ say what all its tasks wait for.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
 import signal
 import sys
 import time
 
-from petiole_gateway import app
 from petiole_gateway.nats.barrier import Barrier
-from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_tools.cli import main
 
-LINK = {"ping_interval_s": 1.0, "ping_max": 2, "reconnect_s": 0.5, "ignore_discovered_servers": True}
 FLUSH_S = "PETIOLE_TEST_FLUSH_S"
 
 
@@ -39,7 +34,6 @@ def tell_tasks(number: int, frame: object) -> None:
 
 
 if __name__ == "__main__":
-    app.LeafServer = functools.partial(LeafServer, settings=LINK)  # type: ignore[misc,assignment]
     signal.signal(signal.SIGUSR1, tell_tasks)
     if FLUSH_S in os.environ:
         slow_down_flushes(float(os.environ[FLUSH_S]))

@@ -25,6 +25,7 @@ from .waiting import PATIENCE_S, until
 
 _ROOT = Path(__file__).parents[2]
 _LOG_TAIL = 400
+HUB_TIMEOUT_S = 3  # the least that can be set
 
 
 @dataclass
@@ -38,6 +39,7 @@ class GatewaySettings:
     hub: str | None = None
     hub_credentials: Path | None = None
     flush_s: float = 0  # every flush of the disk takes so much longer
+    more: str = ""  # at its end
 
     def text(self) -> str:
         lines = [
@@ -51,9 +53,11 @@ class GatewaySettings:
         ]
         if self.hub is not None:
             lines += [f'hub = ["{self.hub}"]', f'hub_credentials = "{self.hub_credentials}"']
+            # A dead link is noticed within seconds, and the leaf does not go round the proxy that cuts it.
+            lines += [f"hub_timeout_s = {HUB_TIMEOUT_S}", "ignore_discovered_servers = true"]
         for path, framing in self.serial.items():
             lines += ["[[serial]]", f'port = "{path}"', f'framing = "{framing}"']
-        return "\n".join(lines) + "\n"
+        return "\n".join(lines) + "\n" + self.more
 
 
 class GatewayProcess:
