@@ -138,6 +138,11 @@ class Session:
         self.recovery.lose_all()
         self._due_acks = []  # whoever sleeps without an ack says it again
 
+    @property
+    def has_due_acks(self) -> bool:
+        """Whether the next frame will carry an ack."""
+        return bool(self._due_acks)
+
     def is_settled(self, now: int) -> bool:
         """Nothing is to be said, and all that was said is acknowledged. Ends of mail items are not waited for, and
         neither are readings that a busy gateway does not take."""

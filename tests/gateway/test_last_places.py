@@ -8,7 +8,8 @@ import pytest
 
 from petiole import wire
 from petiole.items import Encoded
-from petiole_gateway.hub.device import ONLINE_MS, PLACE_STORE_MS
+from petiole_gateway.hub.availability import ONLINE_MS
+from petiole_gateway.hub.device import PLACE_STORE_MS
 from petiole_gateway.hub.downlinks import SILENT_TIMEOUTS
 from petiole_gateway.hub.ports import CommandError, Link
 

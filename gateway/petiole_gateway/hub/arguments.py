@@ -6,7 +6,10 @@ import base64
 from contextlib import suppress
 from typing import Any
 
+from petiole import cbor, wire
+
 from .ports import CommandError
+from .readings import Channels
 
 _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "f": ("a number", (int, float)),
@@ -15,6 +18,26 @@ _TYPES: dict[str, tuple[str, tuple[type, ...]]] = {
     "s": ("a text", (str,)),
     "x": ("bytes, as base64 text", (str, bytes)),
 }
+
+
+def command_of(device: str, channels: Channels, command: str) -> tuple[int, list[list[Any]]]:
+    """Number and declared arguments of a command of a device. CommandError 404 says which there are."""
+    declared = channels.command(command)
+    if declared is None:
+        has = ", ".join(channels.command_names) or "none"
+        raise CommandError(wire.NOT_FOUND, f"{device} has no command {command}; it has {has}")
+    return declared
+
+
+def encoded(fields: list[Any], head: int) -> bytes:
+    """The record of a command, which has `head` more bytes. CommandError 400 or 413 if no message holds it."""
+    try:
+        data = cbor.encode(fields)
+    except (TypeError, ValueError) as error:
+        raise CommandError(wire.BAD_ARGUMENTS, f"arguments that no frame can hold: {error}") from error
+    if head + len(data) > wire.MAX_MESSAGE:
+        raise CommandError(wire.TOO_LARGE, f"arguments of more than {wire.MAX_MESSAGE} bytes")
+    return data
 
 
 def check(command: str, arguments: Any, declared: list[list[Any]]) -> list[Any] | dict[str, Any]:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from petiole import cbor, wire
+from petiole import wire
 from petiole.items import Request
 from petiole.session import Session
 
@@ -50,29 +50,21 @@ class CommandDesk:
         state = device.state(now)
         if entry is None:
             raise CommandError(wire.NOT_NOW, f"{name} has not joined")
-        if state == "asleep":
-            wake_at = device.next_wake
+        if state == "asleep" and not device.is_listening(now):
+            wake_at = device.presence.next_wake
             known = f", next wake in {max(0, wake_at - now) // 1000} s" if wake_at is not None else ""
             raise CommandError(wire.NOT_NOW, f"{name} is asleep{known}")
         if device.manifest is None:
             raise CommandError(wire.NOT_NOW, f"{name} has not said yet what it can do")
-        declared = device.channels.command(command)
-        if declared is None:
-            has = ", ".join(device.channels.command_names) or "none"
-            raise CommandError(wire.NOT_FOUND, f"{name} has no command {command}; it has {has}")
-        checked = declared_arguments.check(command, arguments, declared[1])
+        number, declared = declared_arguments.command_of(name, device.channels, command)
+        checked = declared_arguments.check(command, arguments, declared)
         timeout_ms = max(1, int(timeout_s * 1000))
-        try:
-            size = 1 + len(cbor.encode([_WORST_ID, declared[0], checked, timeout_ms]))
-        except (TypeError, ValueError) as error:
-            raise CommandError(wire.BAD_ARGUMENTS, f"arguments that no frame can hold: {error}") from error
-        if size > wire.MAX_MESSAGE:
-            raise CommandError(wire.TOO_LARGE, f"arguments of more than {wire.MAX_MESSAGE} bytes")
+        declared_arguments.encoded([_WORST_ID, number, checked, timeout_ms], 1)
         if not device.may_be_reached(now):
             raise CommandError(wire.NOT_NOW, f"{name} is {state}")
         if len(device.open_requests) >= wire.MAX_OPEN_REQUESTS:
             raise CommandError(wire.TOO_MANY, f"{name} has {wire.MAX_OPEN_REQUESTS} commands open")
-        return entry, Request(declared[0], checked, timeout_ms, now)
+        return entry, Request(number, checked, timeout_ms, now)
 
     def take_reply(self, device: Device, session: Session, value: Any) -> None:
         """A REPLY has come: end the command that it answers. One that answers nothing is ignored."""

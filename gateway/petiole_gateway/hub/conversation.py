@@ -15,8 +15,10 @@ from petiole.session import Incoming
 from . import readings
 from .commands import CommandDesk
 from .device import Device, DeviceSession
+from .listening import Listening
 from .policy import Policy
 from .ports import CommandError, Logger, Requester
+from .postman import Postman
 from .tasks import Tasks
 from .uplinks import Taken
 
@@ -42,6 +44,8 @@ class Conversation:
         is_clock_doubtful: Callable[[], bool],
         flush: Callable[[DeviceSession], None],
         changed: Callable[[Device], None],
+        postman: Postman,
+        listening: Listening,
     ) -> None:
         self._requester = requester
         self._policy = policy
@@ -53,6 +57,8 @@ class Conversation:
         self._is_clock_doubtful = is_clock_doubtful
         self._flush = flush
         self._changed = changed
+        self._postman = postman
+        self._listening = listening
 
     def take(self, entry: DeviceSession, incoming: Incoming, now: int) -> None:
         """The records of a frame of the device's current session."""
@@ -116,7 +122,9 @@ class Conversation:
         elif kind == wire.MANIFEST:
             self._manifest(entry, value)
         elif kind == wire.SLEEP:
-            device.asleep_since, device.sleep_ms = now, 1000 * (value >> 1)
+            self._listening.told(entry, value)
+        elif kind == wire.MAIL_RESULT:
+            self._postman.result(entry, value)
         elif kind == wire.LOG:
             self._log(device, value)
         elif kind < 0x40:

@@ -10,12 +10,13 @@ from petiole import join, wire
 from petiole.session import Session
 
 from ..aead import AesCcm
+from .availability import OFFLINE, ONLINE, ONLINE_MS, Presence
 from .readings import Channels
 
 if TYPE_CHECKING:
     import asyncio
 
-    from petiole.items import Request
+    from petiole.items import Encoded, Request
 
     from .places import PlaceKey
     from .ports import Place
@@ -28,12 +29,8 @@ RESERVE = 256
 RESERVE_AHEAD = 128
 # While a device's numbers are being read from the store its frames wait; it has 8 in flight.
 MAX_STASHED = 8
-ONLINE_MS = 2 * wire.KEEPALIVE_MS + wire.TIMEOUT_MAX_MS  # one lost keep-alive is no absence
-# A board boots, finds its network and may have to send its first frame twice before it is late.
-WAKE_GRACE_MS = 15_000
 # A node that is carried between two links, or behind a router that changes its port, costs one write in so long.
 PLACE_STORE_MS = 60_000
-MISSED_WAKES = 3  # overdue before, offline after
 
 
 @dataclass(slots=True, eq=False)
@@ -60,6 +57,13 @@ class DeviceSession:
     is_heard: bool = True  # False: resumed, and where it is now is only presumed
     remembered_requests: deque[int] = field(default_factory=lambda: deque(maxlen=wire.REMEMBERED_REQUESTS))
     answering: set[asyncio.Task[None]] = field(default_factory=set)  # requests of the node that wait for their answer
+    letters: dict[int, Encoded] = field(default_factory=dict)  # mail that is out, by number of the item
+    # Whether the node listens (PROTOCOL.md, section 17). Times in ms of the hub's clock.
+    is_listening: bool = False
+    woke_at: int = 0
+    awake_until: int = 0  # as it was asked
+    is_leaving: bool = False  # it has said that it listens no more
+    announced_ms: int | None = None  # until its next wake, where that is not its period
 
     @property
     def address(self) -> int:
@@ -149,8 +153,7 @@ class Device:
     provisional: list[DeviceSession] = field(default_factory=list)
     last_seen_at: int | None = None  # time, ms; of an earlier run as far as it is stored
     joined_at: int | None = None
-    asleep_since: int | None = None  # hub clock, ms
-    sleep_ms: int = 0  # as announced; 0: for an unknown time
+    presence: Presence = field(default_factory=Presence)
     open_requests: list[OpenRequest] = field(default_factory=list)
     stashed: list[tuple[Place, bytes]] = field(default_factory=list)
     is_learning: bool = False  # its numbers are being read from the store
@@ -173,22 +176,27 @@ class Device:
         return self.manifest is not None and self.manifest_hash == digest
 
     @property
-    def next_wake(self) -> int | None:
-        """When a device that is asleep said it would wake (hub clock), if it did."""
-        if self.asleep_since is None or not self.sleep_ms:
-            return None
-        return self.asleep_since + self.sleep_ms
+    def is_sleepy(self) -> bool:
+        """Whether the device sleeps by itself, as its manifest says."""
+        return bool(self.channels.power[:1] == [1])
+
+    @property
+    def period_ms(self) -> int:
+        """Of a device that sleeps; 0: unknown."""
+        return 1000 * self.channels.power[1] if len(self.channels.power) > 1 else 0
 
     def state(self, now: int) -> str:
         """online, asleep, overdue (it missed a wake) or offline, from authentic frames only."""
         if self.current is None or not self.current.is_heard:
-            return "offline"
-        if self.asleep_since is None:
-            return "online" if now - self.current.session.opened_at <= ONLINE_MS else "offline"
-        late_ms = now - self.asleep_since - self.sleep_ms
-        if not self.sleep_ms or late_ms <= WAKE_GRACE_MS:
-            return "asleep"
-        return "overdue" if late_ms <= MISSED_WAKES * self.sleep_ms + WAKE_GRACE_MS else "offline"
+            return OFFLINE
+        return self.presence.judge(now)[0]
+
+    def is_listening(self, now: int) -> bool:
+        """Whether a frame that is sent now will be heard, as far as one can know."""
+        entry = self.current
+        if entry is None or not entry.is_heard:
+            return False
+        return entry.is_listening and (self.is_sleepy or now - entry.session.opened_at <= ONLINE_MS)
 
     def may_be_reached(self, now: int) -> bool:
         """Whether a command is worth a frame: the device is online, or the gateway has started anew and cannot know."""
@@ -196,7 +204,7 @@ class Device:
         if entry is None:
             return False
         if entry.is_heard:
-            return self.state(now) == "online"
+            return self.state(now) == ONLINE or self.is_listening(now)
         return entry.place is not None and now - entry.created_at <= ONLINE_MS
 
     def document(self) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from petiole import wire
 from petiole.frame import Split
 
 from .device import RESERVE, RESERVE_AHEAD, Device, DeviceSession
+from .listening import Listening
 from .ports import Busy, Logger
+from .postman import Postman
 from .roster import Roster
 from .tasks import Tasks
 from .traffic import Traffic
@@ -36,6 +38,8 @@ class Downlinks:
         clock: Callable[[], int],
         due: Callable[[Device], None],
         exhausted: Callable[[DeviceSession], None],
+        postman: Postman,
+        listening: Listening,
     ) -> None:
         self._roster = roster
         self._traffic = traffic
@@ -44,6 +48,8 @@ class Downlinks:
         self._clock = clock
         self._due = due
         self._exhausted = exhausted
+        self._postman = postman
+        self._listening = listening
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -62,6 +68,7 @@ class Downlinks:
             return
         if place is not None:
             now = self._clock()
+            self._postman.feed(entry, now)
             while entry.may_send and session.silent_timeouts < SILENT_TIMEOUTS:
                 with self._traffic.tap.watching(session) as seen:
                     frame = session.next_frame(now)
@@ -69,6 +76,7 @@ class Downlinks:
                     break
                 self._traffic.send(place, frame, device, seen)
             self.reserve(entry)
+            self._listening.settle(entry, now)
         if session.send_counter >= wire.COUNTER_LIMIT or session.replay.highest >= wire.COUNTER_LIMIT:
             self._exhausted(entry)
         self.arm(device)
@@ -161,6 +169,10 @@ class Downlinks:
             and entry.session.silent_timeouts < SILENT_TIMEOUTS
         ):
             deadline = entry.session.deadline(now)
+            if deadline is not None:
+                times.append(deadline)
+        if entry is not None:
+            deadline = self._listening.deadline(entry, now)
             if deadline is not None:
                 times.append(deadline)
         if times:

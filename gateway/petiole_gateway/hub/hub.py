@@ -5,6 +5,7 @@ Everything runs in one event loop; nothing here waits but the few coroutines tha
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -13,14 +14,17 @@ from typing import Any
 from petiole import frame as frames
 from petiole import wire
 
+from .availability import OFFLINE, Availability, Presence
 from .commands import CommandDesk
 from .conversation import Conversation
 from .device import Device, DeviceSession
 from .downlinks import Downlinks
 from .joins import JoinDesk
+from .listening import Listening
 from .neighbours import CHANGED, HELD, Neighbours
 from .policy import Policy
-from .ports import Busy, CommandError, Link, Logger, Place, Records, Requester, Uplinks
+from .ports import Busy, CommandError, Link, Logger, Mail, Place, Records, Requester, Uplinks
+from .postman import Postman
 from .resumption import Resumption
 from .roster import Roster
 from .tap import Tap
@@ -56,6 +60,8 @@ class Hub:
         find_link: Callable[[str], Link | None] = lambda name: None,
         own_name: str = "",
         tell: Callable[[str, str], None] = lambda kind, device: None,
+        mail: Mail | None = None,
+        tell_presence: Callable[[Device, str], None] = lambda device, old: None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
         self.roster = Roster(registry, sessions, self._submit, logger, own_name)
@@ -67,8 +73,22 @@ class Hub:
         self._find_link = find_link
         self._is_stopped = False
         self._tasks = Tasks(logger)
+        self._tell_presence = tell_presence
+        self._availability = Availability(self._availability_changed)
+        self._availability_timer: asyncio.TimerHandle | None = None
+        self._postman = Postman(mail)
+        self.roster.on_end = self._postman.withdraw
+        self._listening = Listening(self._postman, self._look)
         self._downlinks = Downlinks(
-            self.roster, self.traffic, self._tasks, logger, clock, self._due, self._counters_used_up
+            self.roster,
+            self.traffic,
+            self._tasks,
+            logger,
+            clock,
+            self._due,
+            self._counters_used_up,
+            self._postman,
+            self._listening,
         )
         self._joins = JoinDesk(
             self.roster, uplinks, self.traffic, logger, clock, wall, is_clock_doubtful, self._downlinks.arm
@@ -86,6 +106,8 @@ class Hub:
             is_clock_doubtful,
             self._downlinks.flush,
             self._changed,
+            self._postman,
+            self._listening,
         )
 
     @property
@@ -116,6 +138,8 @@ class Hub:
         next run goes on exactly there."""
         self._is_stopped = True
         self._downlinks.stop()
+        if self._availability_timer is not None:
+            self._availability_timer.cancel()
         self.fail_commands("the gateway stops")
         await self._tasks.stop()
         await self._downlinks.store_all()
@@ -237,10 +261,10 @@ class Hub:
         entry.is_heard = True
         entry.session.is_addressed = place.link.answers_addressed and part.address is not None
         device.last_seen_at = self._wall()
-        device.asleep_since = None
         device.frames_total += 1
         if entry is not device.current:
             self._promote(entry, place)
+        self._listening.opened(entry, self._clock())
 
     def _promote(self, entry: DeviceSession, place: Place) -> None:
         device = entry.device
@@ -272,6 +296,52 @@ class Hub:
         device.uplinks.forget_session(entry.session)
         self.roster.end(entry)
         self._downlinks.arm(device)
+
+    # Availability and mail ---------------------------------------------------------------------------------
+
+    def mail_arrived(self, name: str) -> None:
+        """Something waits for a device. Mail for one that sleeps is brought at its next wake."""
+        device = self.roster.devices.get(name)
+        if device is not None and device.current is not None:
+            self._downlinks.flush(device.current)
+
+    def keep_awake(self, name: str, seconds: int) -> None:
+        """Ask a device to stay awake; now if it listens, else at its next wake. CommandError 404 or 503."""
+        device = self.device(name)
+        if device.current is None:
+            raise CommandError(wire.NOT_NOW, f"{name} has not joined")
+        self._listening.ask_awake(device.current, seconds, self._clock())
+        self._downlinks.flush(device.current)
+
+    def _look(self, device: Device, now: int) -> None:
+        self._availability.look(device.name, device.presence, now)
+        self._arm_availability()
+
+    def _arm_availability(self) -> None:
+        deadline, timer = self._availability.deadline, self._availability_timer
+        if self._is_stopped or deadline is None:
+            return
+        loop = asyncio.get_running_loop()
+        delay_s = max(0, deadline - self._clock()) / 1000
+        if timer is None or timer.cancelled() or loop.time() + delay_s < timer.when():
+            if timer is not None:
+                timer.cancel()
+            self._availability_timer = loop.call_later(delay_s, self._availability_due)
+
+    def _availability_due(self) -> None:
+        self._availability_timer = None
+        self._availability.expire(self._clock())
+        self._arm_availability()
+
+    def _availability_changed(self, name: str, old: str, presence: Presence) -> None:
+        device = self.roster.devices.get(name)
+        if device is None or device.presence is not presence:
+            return  # removed
+        self._logger.info("device_availability", device=name, state=presence.state, was=old)
+        if presence.state == OFFLINE and device.current is not None:
+            self._postman.withdraw(device.current)
+            device.current.is_listening = False
+        self._tell_presence(device, old)
 
     # Time and the store ------------------------------------------------------------------------------------
 

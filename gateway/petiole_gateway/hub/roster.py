@@ -47,6 +47,7 @@ class Roster:
         self._logger = logger
         self._owner = owner
         self._last_address = 0
+        self.on_end: Callable[[DeviceSession], None] = lambda session: None  # a session has ended
 
     # Devices -----------------------------------------------------------------------------------------------
 
@@ -198,6 +199,7 @@ class Roster:
             device.provisional.remove(session)
         if device.current is session:
             device.current = None
+        self.on_end(session)
 
     def move(self, session: DeviceSession, place: Place) -> None:
         """The node of this session was heard at a place, with a frame that opened."""

@@ -97,6 +97,10 @@ class DeviceUplinks:
         self._waiting.append(_Waiting(sequence, session, incoming))
         del self._waiting[:-MAX_WAITING]
 
+    def is_waiting(self, session: Session) -> bool:
+        """Whether frames of the session wait to be acknowledged."""
+        return any(entry.session is session for entry in self._waiting)
+
     def became_durable(self, sequence: int) -> None:
         self.durable = max(self.durable, sequence)
 
