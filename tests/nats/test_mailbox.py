@@ -139,13 +139,16 @@ async def test_a_full_box_refuses_and_one_that_was_emptied_takes_again(rig: Mail
 async def test_one_sender_with_many_keys_fills_one_box_and_no_other(rig: MailRig) -> None:
     device, neighbour = rig.device("greedy"), rig.device("modest")
     before = rig.store_.metrics.ended_total
-    for index in range(100):
+    receipts = [
         await rig.at_hub.send(SITE, "greedy", "x", expires_in_s=HOUR_S, key=f"k{index}", id=f"g{index}")
+        for index in range(100)
+    ]
     await rig.at_hub.send(SITE, "modest", "x", expires_in_s=HOUR_S, id="m")
     await neighbour.mail(1)
     await device.mail(64)
     await until(lambda: rig.store_.metrics.ended_total == before + 36, "36 are dropped")
-    assert (await rig.at_hub.status(SITE, "greedy", "g64"))["state"] == states.DROPPED  # type: ignore[index]
+    told = await rig.at_hub.wait(receipts[64], timeout_s=10)
+    assert (told["state"], told["reason"]) == (states.DROPPED, "64 items wait already")
     assert device.wake() == [f"g{index}" for index in range(64)]
     assert neighbour.wake() == ["m"]
     await rig.emptied("greedy")

@@ -44,9 +44,10 @@ from .subjects import (
     mail_stream,
 )
 
-# Documents announce themselves where they are stored; this is for those that were not heard, and for leafs of other
-# sites, where they are not.
-POLL_S = 2.0
+# Documents announce themselves where they are stored. This is for those that were not heard (a hub server may learn of
+# a listener after the document has passed), and for leafs of other sites, which hear none. Doubled each time.
+FIRST_POLL_S = 0.1
+MAX_POLL_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +184,15 @@ class MailboxClient:
 
         subject = document_subject(receipt.site, f"{receipt.device}.{receipt.id}")
         subscription = await self._client.subscribe(subject, cb=hear)
+        poll_s = FIRST_POLL_S
         try:
             async with asyncio.timeout(timeout_s):
                 while (ended := await self._end(receipt)) is None:
                     with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(POLL_S):
+                        async with asyncio.timeout(poll_s):
                             await heard.wait()
                     heard.clear()
+                    poll_s = min(2 * poll_s, MAX_POLL_S)
                 return ended
         finally:
             if self._connection.is_connected:
