@@ -193,7 +193,7 @@ class Segments:
         try:
             self._write(_name(*self.files[-1]), data, "ab")
         except OSError:
-            self._is_closed = True
+            self._is_checked = False  # LittleFS leaves it as it was; another file system may not
             self._measure()
             raise
         self.last_size += len(data)
@@ -226,7 +226,7 @@ class Segments:
             return self.drop(free[0])
         lost = -1
         if len(free) > 1:
-            at = _pair(free[: len(free) // 2 + 1])
+            at = _pair(free)
             lost = self._merge(free[at], free[at + 1], policies, True)
             if lost < 0:
                 lost = self._merge(free[0], free[1], policies, False)
@@ -343,12 +343,14 @@ def _range(name: str) -> "tuple[int, int]":
 
 
 def _pair(files: "list[list[int]]") -> int:
-    """Which of these and the one after it to merge: of all but the last, the pair that holds the least; the oldest of
-    several. So what is old gets thin evenly."""
+    """Which of these and the one after it to merge: the pair whose wider one covers the least, the oldest of several.
+
+    So all get thin evenly: none that is thin already is halved again while two others are thicker.
+    """
     best = 0
     least = -1
     for i in range(len(files) - 1):
-        width = files[i + 1][1] - files[i][0]
+        width = max(files[i][1] - files[i][0], files[i + 1][1] - files[i + 1][0])
         if least < 0 or width < least:
             least = width
             best = i

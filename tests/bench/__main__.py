@@ -1,4 +1,4 @@
-"""Run all measurements: `python -m tests.bench [GROUP ...]`, groups: wire heap latency throughput."""
+"""Run all measurements: `python -m tests.bench [GROUP ...]`, groups: wire heap flash latency throughput."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from . import node_heap, wire_sizes
+from . import flash_wear, node_heap, wire_sizes
 from .report import Result, table, write_json
 
 OUTPUT = Path("build/bench.json")
-GROUPS = ("wire", "heap", "latency", "throughput")
+GROUPS = ("wire", "heap", "flash", "latency", "throughput")
 
 
 def main() -> int:
@@ -26,6 +26,8 @@ def main() -> int:
             results += wire_sizes.measure()
         elif name == "heap":
             results += node_heap.measure()
+        elif name == "flash":
+            results += flash_wear.measure()
         elif name == "latency":
             from . import latency
 

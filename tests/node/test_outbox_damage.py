@@ -1,0 +1,300 @@
+"""Garbage in retained memory, broken files, clocks that were never set, an outbox that is full for a week."""
+
+import random
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from petiole import cbor, shedding
+from petiole.errors import QueueFull
+from petiole_node import segments
+
+from .outbox_rig import Life, Memory, World, check
+
+
+@pytest.fixture(autouse=True)
+def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segments, "SEGMENT", 640)
+
+
+def boot(world: World, folder: Path, memory: Memory | None = None, **options: object) -> Life:
+    return Life(world, f"{folder}/", memory, **options)
+
+
+def finish(world: World, folder: Path, memory: Memory | None = None) -> list[int]:
+    """Deliver everything; the values that came."""
+    life = boot(world, folder, memory)
+    life.join()
+    life.drain()
+    assert life.outbox.is_empty
+    return [value[0] for value in world.gateway.got]
+
+
+def test_garbage_in_retained_memory_is_no_readings(tmp_path: Path) -> None:
+    world = World()
+    memory = Memory()
+    life = boot(world, tmp_path, memory)
+    for _ in range(5):
+        life.add()
+    life.save()
+    whole = memory.data
+    rng = random.Random(1)
+    garbage = [b"", b"\0" * 2048, b"\xff" * 2048, *(rng.randbytes(n) for n in range(0, 300, 11))]
+    garbage += [whole[:n] for n in range(len(whole))]
+    garbage += [whole[:n] + bytes([whole[n] ^ 1 << n % 8]) + whole[n + 1 :] for n in range(len(whole))]
+    for data in garbage:
+        memory.data = data
+        assert boot(world, tmp_path, memory).outbox.is_empty, data
+    # What follows a whole one, as a region of a fixed size has it, does not matter.
+    memory.data = whole + b"\xff" * 100
+    world.stored = [1, 2, 3, 4, 5]
+    assert finish(world, tmp_path, memory) == [1, 2, 3, 4, 5]
+
+
+def test_retained_memory_that_was_flushed_is_not_taken_twice(tmp_path: Path) -> None:
+    world = World()
+    memory = Memory()
+    life = boot(world, tmp_path, memory)
+    for _ in range(3):
+        life.add()
+    life.save()
+    before = memory.data
+    life.flush()
+    memory.data = before  # the reset came before it could be written
+    assert finish(world, tmp_path, memory) == [1, 2, 3]
+    # The segment is gone now, and what stood in memory must not look newer than nothing.
+    assert finish(world, tmp_path, memory) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("damage", ["empty", "half", "tail", "garbage", "bit"])
+def test_a_broken_segment_loses_its_own_readings_only(tmp_path: Path, damage: str) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    for _ in range(6):
+        for _ in range(12):
+            life.add(0, 20)
+        life.flush()
+        life.segments.close()
+    life.join()
+    life.send(3)
+    files = sorted(path for path in (tmp_path / "outbox").iterdir() if path.name != "state")
+    for path in (files[0], files[3], files[5]):
+        data = path.read_bytes()
+        broken = {
+            "empty": b"",
+            "half": data[: len(data) // 2],
+            "tail": data + b"\xff" * 50,
+            "garbage": bytes(reversed(data)),
+            "bit": data[:100] + bytes([data[100] ^ 4]) + data[101:],
+        }
+        path.write_bytes(broken[damage])
+    life = boot(world, tmp_path)
+    life.add()
+    assert life.flush()
+    got = finish(world, tmp_path)
+    lost = {} if damage == "tail" else {*range(4, 13), *range(37, 49), *range(61, 73)}
+    assert set(range(1, 74)) - set(got) == set(lost)
+    assert got == sorted(set(got))
+
+
+@pytest.mark.parametrize("state", [b"", b"\xff" * 40, None])
+def test_a_lost_state_makes_the_gateway_say_where_to_go_on(tmp_path: Path, state: bytes | None) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    life.join()
+    for _ in range(20):
+        life.add()
+    life.send(20, 20)
+    life.acked()
+    for _ in range(5):
+        life.add()
+    life.send(5, 2)  # on the wire with numbers that nobody remembers
+    for _ in range(5):
+        life.add()
+    path = tmp_path / "outbox" / "state"
+    if state is None:
+        path.unlink()
+    else:
+        path.write_bytes(state)
+    life = boot(world, tmp_path)
+    assert not life.outbox.has_memory
+    for _ in range(5):
+        life.add()
+    life.flush()
+    assert finish(world, tmp_path)[-5:] == [31, 32, 33, 34, 35]
+    check(world)
+
+
+def test_another_outbox_of_the_device_makes_it_number_anew(tmp_path: Path) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    life.join()
+    for _ in range(10):
+        life.add()
+    life.send(4, 0)
+    world.gateway.wire = {}
+    world.gateway.taken = 5000  # by a node with the same key
+    life = boot(world, tmp_path)
+    for _ in range(3):
+        life.add()
+    life.flush()
+    assert finish(world, tmp_path) == [11, 12, 13]
+    assert world.gateway.taken == 5003
+
+
+def test_readings_are_bounded_in_ram(tmp_path: Path) -> None:
+    life = boot(World(), tmp_path, ram=1000)
+    for _ in range(1000 // (len(cbor.encode([14, 0, b"." * 60])) + 8)):
+        life.add(0, 60)
+    with pytest.raises(QueueFull):
+        life.add(0, 60)
+    life.flush()
+    life.add(0, 1000)
+    with pytest.raises(QueueFull):
+        life.add()
+    life.flush()
+    # And when they come back: not all of it at once.
+    life.join()
+    life.outbox.fill(0)
+    assert sum(len(item.value) for item in life.outbox.items) < 1000 + 1010
+
+
+def full_for_a_week(world: World, folder: Path, policies: dict[int, int]) -> list[int]:
+    life = boot(world, folder, policies=policies, limit=8 * 640)
+    for i in range(1000):
+        life.add(i % 2, 20)
+        if i % 10 == 9:
+            life.flush()
+        if i % 200 == 199:
+            life = boot(world, folder, policies=policies, limit=8 * 640)
+    life.flush()
+    size = sum(path.stat().st_size for path in (folder / "outbox").iterdir() if path.name != "state")
+    assert size <= 8 * 640
+    got = finish(world, folder)
+    assert len(world.stored) - len(got) <= world.dropped_total <= 1000 - len(got)
+    return got
+
+
+def test_a_week_drops_the_oldest(tmp_path: Path) -> None:
+    world = World()
+    got = full_for_a_week(world, tmp_path, {})
+    assert got == list(range(1001 - len(got), 1001))
+    assert len(got) > 80
+    assert world.dropped_total == 1000 - len(got)
+
+
+def test_a_week_keeps_the_beginning_where_the_newest_go(tmp_path: Path) -> None:
+    world = World()
+    got = full_for_a_week(world, tmp_path, {0: shedding.NEWEST, 1: shedding.NEWEST})
+    assert got == list(range(1, len(got) + 1))
+    assert world.dropped_total == 1000 - len(got)
+
+
+def test_a_week_is_thinned_out_and_all_of_it_is_there(tmp_path: Path) -> None:
+    world = World()
+    got = full_for_a_week(world, tmp_path, {0: shedding.THIN, 1: shedding.THIN})
+    assert got[-1] == 1000
+    assert got[0] < 100
+    gaps = [b - a for a, b in pairwise(got)]
+    assert max(gaps) < 150
+    # What is recent is whole.
+    assert gaps[-40:] == [1] * 40
+
+
+def test_a_week_of_a_last_value_is_its_last_value(tmp_path: Path) -> None:
+    world = World()
+    got = full_for_a_week(world, tmp_path, {0: shedding.LAST})
+    even = [value for value in got if world.accepted[value] == 0]
+    odd = [value for value in got if world.accepted[value] == 1]
+    assert 999 in even
+    assert 1000 in odd
+    assert len(odd) > len(even)
+
+
+def moments(life: Life) -> list[int]:
+    """Times of the readings that are ready to be sent."""
+    life.outbox.fill(life.offset())
+    return [item.taken + life.started_at for item in life.outbox.items]
+
+
+def test_readings_keep_their_time_over_restarts(tmp_path: Path) -> None:
+    world = World()
+    expected = []
+    for wake in range(4):
+        life = boot(world, tmp_path)
+        if wake:
+            life.join()
+        for _ in range(2):
+            life.add()
+            expected.append(world.time)
+        if not wake:
+            life.join()  # the clock is set before the readings are stored
+        life.flush()
+        world.time += 3600_000
+    life = boot(world, tmp_path)
+    life.join()
+    assert moments(life) == expected
+
+
+def test_a_clock_that_is_set_after_storing_still_tells_the_time(tmp_path: Path) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    life.add()
+    expected = world.time
+    life.flush()
+    life.join()
+    life.send(1, 0)  # gives the number, and writes down what this clock was worth
+    world.time += 7200_000
+    life = boot(world, tmp_path)
+    life.join()
+    assert moments(life) == [expected]
+
+
+def test_a_clock_that_was_never_set_keeps_distances_and_no_time_is_in_the_future(tmp_path: Path) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    for _ in range(3):
+        life.add()
+    life.flush()
+    world.time += 7200_000
+    life = boot(world, tmp_path)
+    life.join()
+    times = moments(life)
+    assert [b - a for a, b in pairwise(times)] == [1000, 1000]
+    assert times[-1] <= world.time
+
+
+@pytest.mark.parametrize("memory_size", [0, 600])
+def test_flash_that_takes_nothing_costs_readings_but_no_number(
+    tmp_path: Path, memory_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    memory = Memory(memory_size) if memory_size else None
+    life = boot(world, tmp_path, memory, policies={1: shedding.NEWEST})
+    life.join()
+    for _ in range(4):
+        life.add()
+    life.send(4, 2)
+    life.flush()
+
+    def broken(self: segments.Segments, name: str, data: bytes, mode: str) -> None:
+        raise OSError(5, "EIO")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(segments.Segments, "_write", broken)
+        for i in range(300):
+            life.publish(i % 2, 20)
+            if i % 10 == 9:
+                life.save()
+                life.send(2, 1)
+        assert not life.flush()
+        assert life.outbox.failures_total > 0
+        assert life.outbox.dropped_total > 200
+    life.add()
+    assert life.flush()
+    got = finish(world, tmp_path, memory)
+    assert got[-1] == world.value
+    missing = check(world, 1000)
+    assert missing == []
+    assert world.value - len(got) <= world.dropped_total
