@@ -1,12 +1,19 @@
 """What all tests share: hypothesis draws the same examples in every run, and has the time a busy machine needs.
 
 `HYPOTHESIS_PROFILE=search` draws others in each run.
+
+What tests start can be interrupted, also in a run that a shell put into the background, which ignores Ctrl-C.
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("search"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+
+# A new process inherits that a signal is ignored, not that it is handled.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

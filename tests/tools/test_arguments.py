@@ -121,3 +121,17 @@ def test_json_is_one_line_in_a_stream(capsys: pytest.CaptureFixture[str]) -> Non
     text = capsys.readouterr().out
     assert text.count("\n") == 1
     assert json.loads(text) == {"a": [1, {"b": "ü"}]}
+
+
+@pytest.mark.parametrize(
+    ("error", "problem", "hint"),
+    [
+        (FileNotFoundError(2, "No such file or directory", "/proc"), "/proc: no such file or directory", "that path"),
+        (PermissionError(13, "Permission denied", "/etc/p"), "/etc/p: permission denied", "another place"),
+        (PermissionError(13, "Permission denied", "/dev/ttyACM0"), "/dev/ttyACM0: permission denied", "dialout"),
+    ],
+)
+def test_an_error_of_the_system_says_what_helps(error: OSError, problem: str, hint: str) -> None:
+    told = explain(error)
+    assert told.problem == problem
+    assert hint in told.hint

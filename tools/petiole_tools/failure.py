@@ -57,9 +57,12 @@ def explain(error: BaseException) -> CliError:
     if isinstance(hint, str) and hint:
         return CliError(_one_line(str(error)), _one_line(hint))
     if isinstance(error, PermissionError):
-        return CliError(_os_problem(error), "check who owns it; serial ports need the group dialout")
+        is_port = str(error.filename or "").startswith("/dev/")
+        owner = "the group dialout may use serial ports" if is_port else "check who owns it, or name another place"
+        return CliError(_os_problem(error), owner)
     if isinstance(error, OSError):
-        return CliError(_os_problem(error), DEBUG_HINT)
+        is_place = error.filename is not None
+        return CliError(_os_problem(error), "check that path, or name another place" if is_place else DEBUG_HINT)
     return CliError(f"unexpected {type(error).__name__}: {_one_line(str(error))}", DEBUG_HINT)
 
 

@@ -40,6 +40,7 @@ class Wanted:
     seed: int = 1
     period: str = "2s"
     folder: Path | None = None
+    app: Path | None = None
     gateway: str | None = None
 
     @property
@@ -71,8 +72,17 @@ class Crew:
         self._gateway = gateway
         self._added: list[str] = []
 
-    async def add(self, name: str, kind: str, *, impairment: Impairment, seed: int, options: dict[str, Any]) -> SimNode:
-        """A device at the gateway and its node here."""
+    async def add(
+        self,
+        name: str,
+        kind: str,
+        *,
+        impairment: Impairment,
+        seed: int,
+        options: dict[str, Any],
+        app: Path | None = None,
+    ) -> SimNode:
+        """A device at the gateway and its node here, which runs `app` instead of the example."""
         added = await (await self._site.client()).gateway("device.add", {"name": name})
         self._added.append(name)
         spec = NodeSpec(
@@ -83,6 +93,7 @@ class Crew:
             impairment=impairment,
             seed=seed,
             options=options,
+            app=app or NodeSpec.app,
         )
         prefix = {"uart": UART_PORT, "console": CONSOLE_PORT}.get(kind, "")
         number = sum(node.spec.kind == kind for node in self.nodes)
@@ -108,6 +119,8 @@ async def simulate(options: Options, wanted: Wanted) -> None:
     kinds, impairment, period_s = wanted.kinds, wanted.impairment, seconds("--period", wanted.period)
     if len(kinds) > MAX_NODES:
         raise CliError(f"{len(kinds)} nodes are more than {MAX_NODES}", "start fewer: each is a process of its own")
+    if wanted.app is not None and not wanted.app.is_file():
+        raise CliError(f"--app: there is no file {wanted.app}", "name the app.py of a node")
     async with AsyncExitStack() as stack:
         site = Standing(options)
         stack.push_async_callback(site.close)
@@ -129,6 +142,7 @@ async def simulate(options: Options, wanted: Wanted) -> None:
                 impairment=impairment,
                 seed=wanted.seed + number,
                 options={"seed": wanted.seed + number, "period_s": period_s},
+                app=wanted.app,
             )
             _tell(options, node, what, gateway)
         if not options.as_json:

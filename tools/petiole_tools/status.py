@@ -17,7 +17,8 @@ async def show(options: Options) -> None:
         say_json(found)
         return
     say(paint(f"site {client.site}", "bold"))
-    say_fields([(_words(key), text(key, value)) for key, value in found.items() if not isinstance(value, dict | list)])
+    plain = {key: value for key, value in found.items() if key != "site" and not isinstance(value, dict | list)}
+    say_fields([(_words(key), text(key, value)) for key, value in plain.items()])
     for key, value in found.items():
         if isinstance(value, dict):
             say()

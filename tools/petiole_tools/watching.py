@@ -16,7 +16,7 @@ from nats.js.errors import NotFoundError
 from petiole_gateway.nats.subjects import UPLINK_STREAM
 from petiole_tools.arguments import seconds
 from petiole_tools.client import Client, checked_name, connected, follow
-from petiole_tools.failure import CliError
+from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options
 from petiole_tools.output import clean, local_time, note, paint, say, say_json, value_text
 
@@ -128,11 +128,23 @@ def _report(lost: CliError) -> None:
 def _listener(device: str | None, viewer: Viewer) -> Callable[[Client], Any]:
     async def listen(client: Client) -> None:
         site = checked_name("site", client.site)
+        if device is not None:
+            await _check_known(client, device)
         for purpose in ("up", "live"):
             await client.connection.subscribe(f"{purpose}.{site}.{device or '*'}.*", cb=viewer.receive)
         await client.connection.flush()
 
     return listen
+
+
+async def _check_known(client: Client, device: str) -> None:
+    """CliError for a device that the gateway does not know. Without a gateway the leaf may still be looked at."""
+    try:
+        await client.gateway("device.show", {"name": device})
+    except ServiceError:
+        raise
+    except CliError as error:
+        note(f"{error.problem}; {error.hint}")
 
 
 async def _watch_hub(options: Options, device: str | None, back_s: float | None, viewer: Viewer) -> None:

@@ -13,6 +13,7 @@ from petiole_tools.commands.shared import examples, options_of, run
 EPILOG = examples(
     "petiole sim --nodes 6",
     "petiole sim --udp 3 --loss 5% --delay 20ms --seed 7",
+    "petiole sim --nodes 1 --app app.py",
     "petiole sim --fleet 500 --rate 200",
     "petiole sim --uart 2 --console 1 --dir /tmp/sim  # and: petiole gateway run --serial '/tmp/sim/ttySIM*'",
 )
@@ -38,6 +39,7 @@ def sim(
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Where the serial ports and the nodes' files appear.")
     ] = None,
+    app: Annotated[Path | None, typer.Option(metavar="FILE", help="What the nodes run: an app.py of your own.")] = None,
     gateway: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="UDP address of the gateway, if it is not on this machine.")
     ] = None,
@@ -52,7 +54,8 @@ def sim(
     from petiole_tools.simulate_fleet import simulate_fleet
 
     if fleet:
-        if nodes or uart or console or udp or any(text != "0" for text in (loss, delay, duplicate, reorder, corrupt)):
+        is_bad = any(text != "0" for text in (loss, delay, duplicate, reorder, corrupt))
+        if app or nodes or uart or console or udp or is_bad:
             raise CliError("--fleet goes with --rate, --seed and --gateway only", "start the other nodes separately")
         run(simulate_fleet(options_of(context), fleet, rate, seed, gateway))
         return
@@ -68,6 +71,7 @@ def sim(
         seed=seed,
         period=period,
         folder=folder,
+        app=app,
         gateway=gateway,
     )
     run(simulate.simulate(options_of(context), wanted))
