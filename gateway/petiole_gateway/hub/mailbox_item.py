@@ -13,9 +13,10 @@ HIGHEST_PRIORITY = 9
 
 
 def item_number(id: str) -> int:
-    """How an item is called towards the device: CRC-32 of its id. So it is the same whoever sends the item again after
-    whatever was lost, and a device that has executed it answers from memory."""
-    return zlib.crc32(id.encode())
+    """How an item is called towards the device: CRC-32 of its id, without the two bits that would make it a long
+    integer on a board. So it is the same whoever sends the item again after whatever was lost, and a device that has
+    executed it answers from memory."""
+    return zlib.crc32(id.encode()) & 0x3FFFFFFF
 
 
 @dataclass(slots=True, eq=False)
