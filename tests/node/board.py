@@ -61,7 +61,7 @@ class Board:
     def run(self, *steps: list[Any], pin_after_ms: int | None = None, drift: float = 0.0) -> list[dict[str, Any]]:
         """Run a life, and what follows its end. `pin_after_ms`: a pin ends the deep sleep; `drift`: of its clock."""
         state_file = self.folder / "chip.json"
-        state_file.write_text(json.dumps({**self.state, "end": "", "cut_off": 0, "feeds": 0}))
+        state_file.write_text(json.dumps({**self.state, "end": "", "cut_off": 0, "sleeps": 0}))
         path = f"{HERE / 'chips' / self.kind}:{HERE / 'chips'}:{ROOT / 'firmware'}:.frozen"
         (self.folder / "steps.json").write_text(json.dumps(steps))
         done = subprocess.run(

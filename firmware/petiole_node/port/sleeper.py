@@ -74,8 +74,8 @@ class Sleeper:
     """`session`: (fixed, counters) of the session that slept, or None: join anew. `woke`: TIMER, PIN or 0.
 
     `is_continued`: `port.now()` goes on where it was before the sleep, and may be wrong by `error_ms`; else it began
-    anew. `notes`: memory for what else is to be remembered (flash on an RP2, written when it changes); `outbox`: memory for
-    readings, or None. As it is here: files in the place of retained memory.
+    anew. `notes`: memory for what else is to be remembered (flash on an RP2, written when it changes); `outbox`: memory
+    for readings, or None. As it is here: files in the place of retained memory.
     """
 
     keeps_clock = True  # the board's own clock goes on while it sleeps

@@ -67,7 +67,6 @@ def guard(timeout_ms):
 def feed():
     global _fed
     _fed = ticks
-    state["feeds"] = state.get("feeds", 0) + 1
 
 
 class WDT:
@@ -111,7 +110,8 @@ uarts = []
 
 
 def fall_asleep():
-    """Count what a sleep cuts off."""
+    """Count the sleep, and what it cuts off."""
+    state["sleeps"] = state.get("sleeps", 0) + 1
     for uart in uarts:
         state["cut_off"] = state.get("cut_off", 0) + uart.waiting
 
