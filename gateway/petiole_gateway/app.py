@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 from .admin import Administration
 from .clock import SystemClock
 from .config import Config
-from .hub.hub import Hub
+from .hub.hub import Hub, monotonic_ms, wall_ms
 from .hub.policy import Policy
 from .hub.ports import Link, Logger, Place
 from .hub.readings import printable
@@ -46,10 +46,19 @@ KEY_FILE = "registry.key"
 
 class Gateway:
     """`start`, then `stop`; or `run_until_stopped` for a program. Errors at the start are raised, later ones are logged
-    and repaired."""
+    and repaired. `ticks` and `wall`: the hub's clocks, in ms."""
 
-    def __init__(self, config: Config, logger: Logger | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        logger: Logger | None = None,
+        *,
+        ticks: Callable[[], int] = monotonic_ms,
+        wall: Callable[[], int] = wall_ms,
+    ) -> None:
         self.config = config
+        self._ticks = ticks
+        self._wall = wall
         self.logger = logger or configure(config.log.level, config.log.format)
         self.serial: dict[str, SerialLink] = {}
         self.udp: UdpLink | None = None
@@ -117,6 +126,8 @@ class Gateway:
             sessions=await self._records("sessions"),
             logger=self.logger,
             policy=Policy(list(self.config.policy.request_allow)),
+            clock=self._ticks,
+            wall=self._wall,
             is_clock_doubtful=self.clock.is_doubtful,
             find_link=self._link,
             own_name=self.own_name,
