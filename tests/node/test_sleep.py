@@ -78,7 +78,7 @@ def test_the_clock_goes_on_over_deep_sleeps(board: Board) -> None:
     for _ in range(3):
         (life,) = board.run(["show"], ["wait", 700], ["deep", 5 * HOUR, COUNTERS])
         assert life["is_continued"]
-        assert now + 5 * HOUR <= life["now"] <= now + 5 * HOUR + 1400
+        assert now + 5 * HOUR + 120 <= life["now"] <= now + 5 * HOUR + 1400  # booting takes time, too
         now = life["now"]
 
 
