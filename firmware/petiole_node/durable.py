@@ -94,6 +94,8 @@ class DurableOutbox(Numbering):
             is_done = False
         if not is_done:
             self._shed()
+        elif self.dropped_total != self._state.dropped:
+            self._write_state()
         return is_done
 
     def _create(self, data: bytes, first: int) -> bool:

@@ -336,6 +336,7 @@ class Numbering:
             self._segments.write_state(state)
         except OSError:
             self.failures_total += 1
+            state.dropped = -1  # nobody knows what flash says
             return False
         return True
 

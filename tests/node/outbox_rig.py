@@ -170,6 +170,8 @@ class Life:
         outbox.fill(self.offset())
         self.session_floor = outbox.take_gap() or self.session_floor
         sent = 0
+        numbers = [item.sequence for item in outbox.items]
+        assert not numbers or numbers == list(range(numbers[0], numbers[0] + len(numbers))), numbers
         for item in outbox.items[:limit]:
             if not self.is_alive():
                 break

@@ -16,7 +16,7 @@ import sys
 import vfs
 
 from petiole.errors import PetioleError
-from petiole_node import segments
+from petiole_node import numbering, segments
 from tests.node.nor_flash import NorFlash
 from tests.node.outbox_rig import Memory, Rng, World, check
 from tests.node.outbox_scenarios import SCENARIOS
@@ -64,6 +64,7 @@ def trial(image, geometry, steps, final, cut, rng, keeps_memory, has_memory):
 def main(geometry, name, kind):
     steps, final, lost = SCENARIOS[name]
     segments.SEGMENT = 640  # small ones are full soon
+    numbering._CHUNK = 3  # and few numbers are free to give
     keeps_memory = kind == "reset"
     has_memory = kind != "bare"
     image = bytes(NorFlash(SECTORS, geometry).data)

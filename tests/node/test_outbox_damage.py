@@ -126,6 +126,17 @@ def test_a_lost_state_makes_the_gateway_say_where_to_go_on(tmp_path: Path, state
     check(world)
 
 
+def test_a_new_outbox_gives_no_number_before_the_gateway_has_said_where_to_begin(tmp_path: Path) -> None:
+    life = boot(World(), tmp_path)
+    life.add()
+    life.outbox.fill()
+    assert life.outbox.items == []
+    life.flush()
+    life.add()
+    life.outbox.fill()
+    assert life.outbox.items == []
+
+
 def test_another_outbox_of_the_device_makes_it_number_anew(tmp_path: Path) -> None:
     world = World()
     life = boot(world, tmp_path)
@@ -287,10 +298,13 @@ def test_flash_that_takes_nothing_costs_readings_but_no_number(
             life.publish(i % 2, 20)
             if i % 10 == 9:
                 life.save()
-                life.send(2, 1)
+                life.send(20, 20)
+                life.acked()
         assert not life.flush()
         assert life.outbox.failures_total > 0
-        assert life.outbox.dropped_total > 200
+        assert life.outbox.dropped_total > 50
+        # After a power cut now no number would mean another reading.
+        assert boot(World(), tmp_path).outbox.next_sequence > max(world.gateway.wire)
     life.add()
     assert life.flush()
     got = finish(world, tmp_path, memory)

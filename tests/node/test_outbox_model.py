@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from petiole_node import segments
+from petiole_node import numbering, segments
 
 from .outbox_rig import Life, Memory, World, check
 
@@ -20,6 +20,7 @@ STEPS = st.one_of(
 @pytest.fixture(autouse=True)
 def _small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(segments, "SEGMENT", 640)
+    monkeypatch.setattr(numbering, "_CHUNK", 3)
 
 
 def run(steps: list[tuple[str, int]], memory_size: int, policies: dict[int, int], limit: int) -> World:
