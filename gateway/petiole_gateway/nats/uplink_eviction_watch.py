@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Iterable
 
 from .api import JetStreamApi
 from .connection import Logger
@@ -34,7 +34,7 @@ class Eviction:
         self._with_hub = with_hub
         self._barrier = barrier
 
-    async def look(self, lanes: Collection[Lane]) -> bool:
+    async def look(self, lanes: Iterable[Lane]) -> bool:
         """Look at the stream once and evict. False if that failed, which is logged."""
         newest = {lane.device: lane.stored_at for lane in lanes}
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,10 +23,11 @@ from .publisher import PubAck, Publisher
 from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink, silence_leaf_consumer
 from .subjects import checked_token
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
-from .uplink_eviction import StoreSpace, ensure_snapshots, not_taken, stored_last
+from .uplink_eviction import StoreSpace, ensure_snapshots, not_taken
 from .uplink_eviction_watch import Eviction
 from .uplink_handover import keep_handed_over
 from .uplink_lane import Lane, Uplink
+from .uplink_lanes import Lanes
 from .uplink_marks import Marks
 from .uplink_recovery import GAP_SIZE, BootMarker, burn_sequences
 
@@ -40,7 +40,6 @@ SPACE_POLL_S = 1.0
 STOP_TIMEOUT_S = 5.0
 LOOKUP_TIMEOUT_S = 10.0
 _RECHECK_S = 0.01
-_LOOKUPS_AT_ONCE = 64
 _SENDS_PER_TURN = 256
 
 
@@ -97,12 +96,10 @@ class UplinkStore:
             self._api, site, self._space, self.metrics, logger, with_hub=with_hub, barrier=self._barrier.wait
         )
         self._marker = BootMarker(state_dir)
-        self._lanes: dict[str, Lane] = {}
-        self._ready: deque[Lane] = deque()
-        self._doubtful: dict[str, Lane] = {}  # lanes whose last stored sequence must be read from the stream
         self._marks = Marks(self._barrier.request, self._announce)
         self._highest = 0  # highest stream sequence seen
         self._wake = asyncio.Event()
+        self._lanes = Lanes(self._wake.set)
         self._opened = asyncio.Event()  # set while the stream is known to take messages
         self._reopened = asyncio.Event()  # set after every opening: a handover to the hub may be due
         self._fault: LinkError | None = None
@@ -172,7 +169,7 @@ class UplinkStore:
         # Only then is it certain that the disk has all that was ever sent to the stream.
         if self._started and self.pending == 0 and self.durability is Durability.POWER_LOSS:
             self._marker.write(clean=True)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             for reader in lane.readers:
                 reader.cancel()
 
@@ -182,14 +179,12 @@ class UplinkStore:
         Remembered after the first call. `refresh` reads it again; do so when a device joins, because another
         gateway of the same site may have stored for it meanwhile. StoreBusy if the leaf does not answer.
         """
-        lane = self._lane(checked_token("device", device))
+        lane = self._lanes.lane(checked_token("device", device))
         settled = lane.is_known and lane.durable >= lane.resolved
         if settled and not lane.readers and (not refresh or not lane.is_idle):
             return lane.durable
         if not lane.in_flight:
-            lane.is_known = False
-            self._doubtful[device] = lane
-            self._wake.set()
+            self._lanes.doubt(lane)
         reader: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         lane.readers.append(reader)
         try:
@@ -215,19 +210,13 @@ class UplinkStore:
         SequenceError if it does not follow the device's previous one, LocalError if it can never be stored,
         StoreBusy (nothing taken) while there is no room or no leaf.
         """
-        lane = self._lanes.get(uplink.device)
-        if lane is None:
-            lane = self._lane(checked_token("device", uplink.device))
+        lane = self._lanes.find(uplink.device) or self._lanes.lane(checked_token("device", uplink.device))
         if uplink.sequence <= lane.submitted:
             raise SequenceError(uplink.device, uplink.sequence, lane.submitted)
         self._admission.admit(uplink)
         lane.submitted = uplink.sequence
         lane.waiting.append(uplink)
-        if lane.is_known:
-            self._make_ready(lane)
-        else:
-            self._doubtful[uplink.device] = lane
-            self._wake.set()
+        self._lanes.make_ready(lane)
 
     # -- opening -----------------------------------------------------------------------------------------------
 
@@ -280,10 +269,9 @@ class UplinkStore:
             self._started = True
         # What the stream holds at this moment is on disk after one barrier, so that lookups need none of their own.
         self._marks.add(None, 0, last)
-        for lane in self._lanes.values():
+        for lane in self._lanes:
             if not lane.is_idle or lane.readers or went_back:
-                lane.is_known = False
-                self._doubtful[lane.device] = lane
+                self._lanes.doubt(lane)
         self._opened.set()
         self._reopened.set()
         self._admission.set_healthy(True)
@@ -306,16 +294,15 @@ class UplinkStore:
             if self._fault is not None:
                 raise self._fault
             resolved = False
-            if any(not lane.in_flight for lane in self._doubtful.values()):
-                await self._resolve()
+            if self._lanes.wants_lookup:
+                await self._lanes.look_up(self._api, self.site, self._found)
                 resolved = True
             sent = 0
-            while self._ready and self._publisher.has_room and sent < _SENDS_PER_TURN:
-                lane = self._ready.popleft()
-                lane.is_ready = False
-                if lane.is_known and lane.waiting and not lane.in_flight:
-                    await self._send(lane)
-                    sent += 1
+            while (
+                self._publisher.has_room and sent < _SENDS_PER_TURN and (lane := self._lanes.next_ready()) is not None
+            ):
+                await self._send(lane)
+                sent += 1
             if resolved or sent == _SENDS_PER_TURN:  # there may be more of either
                 await asyncio.sleep(0)
                 continue
@@ -332,7 +319,7 @@ class UplinkStore:
             )
         except NotConnectedError:
             lane.in_flight = False
-            self._make_ready(lane)
+            self._lanes.make_ready(lane)
             raise
 
     def _outcome(self, lane: Lane, outcome: PubAck | LinkError) -> None:
@@ -347,44 +334,20 @@ class UplinkStore:
             else:
                 self._space.used += uplink.stored_size
             self._marks.add(lane, uplink.sequence, outcome.stream_sequence)
-            self._make_ready(lane)
+            self._lanes.make_ready(lane)
             return
-        # Refused or unknown: the lane stands still until the stream itself has said what it holds.
+        # Refused, or nobody knows.
         self.metrics.retried_total += 1
         if isinstance(outcome, PublishRefusedError):
             self.metrics.refused_total += 1
             if outcome.is_full:
                 self._space.used = self._space.max_bytes
         self._fault = outcome
-        lane.is_known = False
-        self._doubtful[lane.device] = lane
+        self._lanes.doubt(lane)
 
-    async def _resolve(self) -> None:
-        """Read the last stored sequence of all doubtful lanes, and queue exactly what comes after it."""
-        lanes = [lane for lane in self._doubtful.values() if not lane.in_flight][:_LOOKUPS_AT_ONCE]
-        async with asyncio.TaskGroup() as group:
-            lookups = [group.create_task(stored_last(self._api, self.site, lane.device)) for lane in lanes]
-        failed = next((found for task in lookups if isinstance(found := task.result(), LinkError)), None)
-        for lane, task in zip(lanes, lookups, strict=True):
-            found = task.result()
-            if isinstance(found, LinkError):
-                continue
-            del self._doubtful[lane.device]
-            lane.resolve(*found)
-            self.metrics.resolved_total += 1
-            self._marks.add(lane, lane.stored, lane.stored_at)
-            self._make_ready(lane)
-        if failed is not None:
-            raise failed
-
-    def _lane(self, device: str) -> Lane:
-        return self._lanes.setdefault(device, Lane(device))
-
-    def _make_ready(self, lane: Lane) -> None:
-        if lane.waiting and lane.is_known and not lane.in_flight and not lane.is_ready:
-            lane.is_ready = True
-            self._ready.append(lane)
-            self._wake.set()
+    def _found(self, lane: Lane) -> None:
+        self.metrics.resolved_total += 1
+        self._marks.add(lane, lane.stored, lane.stored_at)
 
     # -- durability --------------------------------------------------------------------------------------------
 
@@ -404,5 +367,5 @@ class UplinkStore:
         """Make room while it is scarce."""
         while True:
             await asyncio.sleep(SPACE_POLL_S)
-            if self._space.wants_eviction and self._opened.is_set() and await self._eviction.look(self._lanes.values()):
+            if self._space.wants_eviction and self._opened.is_set() and await self._eviction.look(self._lanes):
                 self.space_looks_total += 1
