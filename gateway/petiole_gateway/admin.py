@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 TAP_S = 30.0
 MAX_TAP_S = 600.0
+# Devices of one answer. NATS carries 1 MB, less where an administrator says so, and names are up to 32 characters long.
+PAGE = 500
+PAGE_BYTES = 256 * 1024
 # Frames that wait to be published to whoever looks on; more are skipped, the links must not wait for a spectator.
 MAX_TAPPED = 1000
 
@@ -63,8 +66,23 @@ class Administration:
         return {"name": device.name, "id": device.id.hex(), "key": device.key.hex()}
 
     async def _list(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """One page of the devices, by name; `next` is the last name if there are more: ask again with it as `after`."""
+        after, limit = arguments.get("after", ""), arguments.get("limit", PAGE)
+        if not isinstance(after, str):
+            raise CommandError(400, "after: the name of a device")
+        if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+            raise CommandError(400, "limit: at least 1")
         devices = self._gateway.hub.roster.devices
-        return {"devices": [self._row(devices[name]) for name in sorted(devices)]}
+        names = sorted(name for name in devices if name > after)
+        page: list[dict[str, Any]] = []
+        size = 0
+        for name in names[: min(limit, PAGE)]:
+            page.append(self._row(devices[name]))
+            size += len(json.dumps(page[-1]))
+            if size > PAGE_BYTES:
+                break
+        last = page[-1]["name"] if len(page) < len(names) else None
+        return {"devices": page, "total": len(devices), "next": last}
 
     async def _show(self, arguments: dict[str, Any]) -> dict[str, Any]:
         device = self._gateway.hub.device(_text(arguments, "name"))

@@ -74,7 +74,9 @@ def names(listed: dict[str, Any]) -> list[str]:
 # Readings ------------------------------------------------------------------------------------------------------
 
 
-async def test_a_reading_is_stored_as_documented(world: World) -> None:
+@pytest.mark.parametrize("clock", [{}, {"clock": "unsynchronised"}])
+async def test_a_reading_is_stored_as_documented(world: World, clock: dict[str, str]) -> None:
+    world.trust_clock(not clock)
     node = await world.node(NAME)
     node.endpoint.publish(0, 21.5, 0)
     node.endpoint.publish(1, True, 0)
@@ -86,7 +88,7 @@ async def test_a_reading_is_stored_as_documented(world: World) -> None:
         document = await first_at(world, f"up.{SITE}.{NAME}.{name}")
         at = document.pop("at")
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", at)
-        assert document == {"device": NAME, "name": name, "value": value, "unit": unit, "sequence": number}
+        assert document == {"device": NAME, "name": name, "value": value, "unit": unit, "sequence": number} | clock
 
 
 async def test_no_reading_is_acknowledged_before_the_disk_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +139,7 @@ async def test_a_stop_waits_for_the_disk_and_acknowledges_then(world: World, mon
 
 
 async def test_devices_are_listed_shown_and_removed_for_good(world: World) -> None:
-    assert await world.ask("device.list") == {"devices": []}
+    assert await world.ask("device.list") == {"devices": [], "total": 0, "next": None}
     node = await world.node(NAME)
     added = await world.ask("device.add", {"name": "barn"})
     assert re.fullmatch(r"[0-9a-f]{32}", added["key"])
@@ -157,6 +159,29 @@ async def test_devices_are_listed_shown_and_removed_for_good(world: World) -> No
     node.publish(1)
     await until(lambda: any(event[0] == "refused" for event in node.events))
     assert await world.stored() == []
+
+
+async def test_ten_thousand_devices_are_listed_in_pages(world: World) -> None:
+    roster = world.gateway.hub.roster
+    wanted = [f"{number:05}-{'x' * 26}" for number in range(10_000)]
+    for number, name in enumerate(wanted):
+        roster.refresh(name, {"name": name, "key": f"{number:032x}"})
+    found: list[str] = []
+    after = ""
+    while True:
+        reply = await world.request(f"gw.{SITE}.device.list", {"after": after})
+        assert len(reply.data) < 512 * 1024, "what a server with half of the usual limit carries"
+        page = json.loads(reply.data)
+        assert page["total"] == len(wanted)
+        found += names(page)
+        after = page["next"]
+        if after is None:
+            break
+    assert found == wanted
+    assert names(await world.ask("device.list", {"after": wanted[17], "limit": 2})) == wanted[18:20]
+    assert (await world.ask("device.list", {"after": wanted[-1]}))["devices"] == []
+    for bad in ({"after": 5}, {"limit": 0}, {"limit": True}, {"limit": "all"}):
+        assert (await world.ask("device.list", bad))["code"] == 400, bad
 
 
 async def test_a_key_is_told_only_when_the_disk_has_it(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,9 +160,7 @@ async def test_administration_says_what_is_there(world: World) -> None:
 
 @pytest.mark.parametrize("is_doubtful", [True, False])
 async def test_a_clock_that_nobody_has_set_is_marked(world: World, is_doubtful: bool) -> None:
-    """What the kernel says of its clock is the machine's; here it is said for it."""
-    world.gateway.clock._is_doubtful = is_doubtful
-    world.gateway.clock._asked_at = float("inf")
+    world.trust_clock(not is_doubtful)
     node = await world.node("a")
     seen: list[dict[str, object]] = []
 

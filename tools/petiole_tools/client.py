@@ -56,6 +56,17 @@ class Client:
             ),
         )
 
+    async def devices(self) -> list[dict[str, Any]]:
+        """All devices of the site, page after page."""
+        devices: list[dict[str, Any]] = []
+        after = ""
+        while True:
+            found = await self.gateway("device.list", {"after": after})
+            devices += found["devices"]
+            if not found["next"]:
+                return devices
+            after = found["next"]
+
     async def ask(
         self, subject: str, body: Any, timeout_s: float, nobody: CliError, headers: dict[str, str] | None = None
     ) -> Any:

@@ -193,7 +193,7 @@ class Rig:
             await self.crew.add(name, kind, impairment=IMPAIRMENT, seed=seed + number, options=options)
         async with asyncio.timeout(NODES_TIMEOUT_S):
             while True:
-                devices = (await client.gateway("device.list"))["devices"]
+                devices = await client.devices()
                 if sum(one["state"] == "online" and bool(one["firmware"]) for one in devices) == len(NODES):
                     return
                 await asyncio.sleep(POLL_S)

@@ -90,11 +90,10 @@ def _write_settings(path: Path, settings: dict[str, Any]) -> None:
 async def show_all(options: Options) -> None:
     """All devices of the site."""
     async with connected(options) as client:
-        found = await client.gateway("device.list")
+        devices = await client.devices()
     if options.as_json:
-        say_json(found)
+        say_json({"devices": devices})
         return
-    devices = found["devices"]
     if not devices:
         note(f"site {client.site} has no devices; add one with `petiole device add NAME`")
         return

@@ -126,7 +126,7 @@ async def simulate(options: Options, wanted: Wanted) -> None:
         stack.push_async_callback(site.close)
         client = await site.client()
         gateway = await gateway_address(client, wanted.gateway) if "udp" in kinds else ("127.0.0.1", wire.UDP_PORT)
-        taken = {device["name"] for device in (await client.gateway("device.list"))["devices"]}
+        taken = {device["name"] for device in await client.devices()}
         folder = wanted.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="petiole-sim-")))
         _make(folder)
         crew = Crew(site, folder, folder, gateway)

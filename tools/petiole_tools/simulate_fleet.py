@@ -28,7 +28,7 @@ async def simulate_fleet(options: Options, count: int, rate: float, seed: int, g
         stack.push_async_callback(site.close)
         client = await site.client()
         address = await gateway_address(client, gateway)
-        taken = {device["name"] for device in (await client.gateway("device.list"))["devices"]}
+        taken = {device["name"] for device in await client.devices()}
         names = [free_name("fleet", taken) for _ in range(count)]
         added: list[str] = []
         stack.push_async_callback(_remove, site, added)
