@@ -83,6 +83,16 @@ def awake(world, memory, is_alive):
     life.flush()
 
 
+def merged(world, memory, is_alive):
+    """Small segments become larger ones, and all there is fits: nothing may be missing."""
+    life = _life(world, memory, is_alive, policies={0: shedding.THIN}, limit=4 * 640)
+    if world.boots == 1:
+        for _ in range(6):
+            _batch(life, 8)
+            life.flush()
+            life.segments.close()
+
+
 def _full(policies):
     def steps(world, memory, is_alive):
         """More than there is room for, some of it sent between."""
@@ -136,6 +146,7 @@ SCENARIOS = {
     "exchange": (exchange, deliver, _nothing),
     "asleep": (asleep, deliver, _nothing),
     "awake": (awake, deliver, _nothing),
+    "merged": (merged, deliver, _nothing),
     "full-oldest": (_full({}), deliver, _dropped),
     "full-mixed": (_full(MIXED), deliver, _dropped),
     "full-thin": (_full({0: 3, 1: 3, 2: 3, 3: 3}), deliver, _dropped),
