@@ -191,6 +191,9 @@ class _Parser:
         sequence = None
         if kind & 1:
             if self._next is None:
+                if self._in_message:
+                    # It may have been cut long ago: what it would be relative to is not known.
+                    raise MalformedRecord()
                 # The number with this lowest byte that is closest to the reference.
                 low = self._byte(offset)
                 offset += 1
@@ -232,9 +235,12 @@ class _Parser:
 
 
 class Writer:
-    """Builds one plaintext of at most `room` bytes. A method without room returns False and adds nothing."""
+    """Builds one plaintext of at most `room` bytes. A method without room returns False and adds nothing.
 
-    def __init__(self, room: int, acked_sequence: int = 0) -> None:
+    `acked_sequence`: the highest number that is acknowledged; None writes every number in full.
+    """
+
+    def __init__(self, room: int, acked_sequence: "int | None" = 0) -> None:
         self.data = bytearray()
         self.has_request = False  # a request that had not been sent before
         self._room = room
@@ -264,10 +270,11 @@ class Writer:
             shown = bytes((channel,))
         if sequence is not None:
             kind |= 1
-            if self._next is None and 0 < sequence - self._acked <= wire.MAX_SEQUENCES_AHEAD:
-                shown += bytes((sequence & 255,))
-            elif self._next != sequence:
-                prefix = bytes((wire.SEQUENCE,)) + sequence.to_bytes(4, "big")
+            if self._next != sequence:
+                if self._is_short(sequence):
+                    shown += bytes((sequence & 255,))
+                else:
+                    prefix = bytes((wire.SEQUENCE,)) + sequence.to_bytes(4, "big")
         form, moment, time = self._time(taken, now, at)
         if not self.add(prefix + bytes((kind | form << 1,)) + shown + time + value):
             return False
@@ -277,6 +284,11 @@ class Writer:
         if form != wire.TAKEN_AFTER:
             self._form = form
         return True
+
+    def _is_short(self, sequence: int) -> bool:
+        """Whether the lowest byte of the number tells it."""
+        acked = self._acked
+        return acked is not None and self._next is None and 0 < sequence - acked <= wire.MAX_SEQUENCES_AHEAD
 
     def _time(self, taken: int, now: int, at: int | None) -> "tuple[int, int, bytes]":
         """(form, moment, encoded time), the shortest that says it."""

@@ -98,6 +98,7 @@ class Session:
         self._message_number = 0
         self._order = 0
         self._floor_due = False
+        self._skipped: dict[int, int] = {}  # counters that may still come, and what their numbers are relative to
 
     # Sending -----------------------------------------------------------------------------------------------
 
@@ -280,7 +281,7 @@ class Session:
         self._message_number = message.number + 1 & 255
 
     def message_writer(self) -> Writer:
-        return Writer(wire.MAX_MESSAGE, self.acked_sequence)
+        return Writer(wire.MAX_MESSAGE, None)  # the same bytes may be sent much later
 
     def time_at(self, moment: int, now: int) -> int:
         """The time of a moment of our clock. Without a clock the peer's view of `now` is unknown: 0 plus the age."""
@@ -333,6 +334,8 @@ class Session:
         if not self.replay.check(counter):
             self._floor_due = self._floor_due or 0 < counter <= self.floor
             return "replayed"
+        if self._defers:
+            reference = self._reference(counter, reference)
         self.replay.mark(counter)
         self._opened(now)
         if self.trace is not None:
@@ -367,6 +370,20 @@ class Session:
         incoming = Incoming(counter, out, is_deferred, message)
         incoming.has_acks = any(isinstance(record, Record) and record.kind == wire.ACKS for record in taken)
         return incoming
+
+    def _reference(self, counter: int, reference: int) -> int:
+        """What the numbers in this frame are relative to: of a frame that comes late, what was taken when the first one
+        after it came. Until then the sender cannot have gone on; later its readings may have come in another frame."""
+        highest = self.replay.highest
+        if counter <= highest:
+            return self._skipped.pop(counter, reference)
+        oldest = counter - wire.REPLAY_WINDOW
+        for skipped in list(self._skipped):
+            if skipped <= oldest:
+                del self._skipped[skipped]
+        for skipped in range(max(highest, oldest) + 1, counter):
+            self._skipped[skipped] = reference
+        return reference
 
     def _reassemble(self, record: Record, reference: int, now: int) -> "list[Reading | Record] | str":
         """The records of the message if this part makes it whole; else none, or a drop reason."""

@@ -459,3 +459,36 @@ def test_a_message_that_does_not_parse_is_not_taken():
     assert gateway.frames(1000) == []
     assert not isinstance(inject(gateway, 2, b"\x41\x07\x00\x00\x02\x49\x49"), str)
     assert [kinds(text) for text in gateway.texts(0)] == [[wire.MESSAGE_TAKEN, wire.ACKS]]
+
+
+def test_a_number_in_a_late_frame_means_what_it_meant_when_it_was_sent():
+    node, gateway = End(True), End(False, True)
+    node.session.send(reading(1))
+    node.session.oldest_sequence = 1
+    (late,) = node.frames(0)
+    node.session.send(reading(2))
+    (second,) = node.frames(0)
+    assert [found.sequence for found in gateway.receive(second, 0, 0).records] == [2]
+    # Number 1 came again in another frame, and many more after it.
+    assert [found.sequence for found in gateway.receive(late, 0, 200).records if hasattr(found, "sequence")] == [1]
+
+
+def test_what_was_skipped_is_forgotten_with_the_window():
+    gateway = End(False, True)
+    counter = 0
+    for step in (2, 3, 40, 1, 29, 30, 31, 1000, 2):
+        counter += step
+        frame = frames.seal_data(keys(True), counter, b"", None, True)
+        assert gateway.receive(frame, 0).counter == counter
+        assert len(gateway.session._skipped) < wire.REPLAY_WINDOW
+
+
+def test_a_message_that_comes_very_late_is_still_the_same_reading():
+    node, gateway = End(True), End(False, True)
+    node.session.acked_sequence = 1494
+    node.session.oldest_sequence = 1495
+    node.session.send(reading(1495, 0, cbor.encode("x" * 300)))
+    found = []
+    for frame in node.frames(0):
+        found += gateway.receive(frame, 0, 1495 + 129).records
+    assert [record.sequence for record in found if hasattr(record, "sequence")] == [1495]

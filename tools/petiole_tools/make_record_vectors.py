@@ -90,7 +90,7 @@ def _kinds() -> list[Case]:
     ]  # fmt: skip
     for value in (0, 127, 128, 16383, 16384, (1 << 32) - 1):
         out.append(_valid(f"varint {value}", r.seconds(r.SLEEP, value), [[0x44, value]], False))
-    message = r.floor(41, 0) + r.reading(3, r.AT, "x" * 300, moment=TIME, low=41)
+    message = r.floor(41, 0) + r.sequence(41) + r.reading(3, r.AT, "x" * 300, moment=TIME, is_confirmed=True)
     found = [[0x46, [41, 0]], _read(3, 41, "at", TIME, "x" * 300)]
     out.append(_valid("a message", message, found, True, 40, is_message=True))
     return out
@@ -228,6 +228,8 @@ def _invalid() -> list[Case]:
     out = [{"name": name, "plaintext": data.hex(), "is_message": False} for name, data in cases]
     inner = r.PING + r.fragment(0, 0, 1, b"\x49")
     out.append({"name": "FRAGMENT in a message", "plaintext": inner.hex(), "is_message": True})
+    short = r.reading(0, r.AT, 1, moment=TIME, low=41)
+    out.append({"name": "a number of one byte in a message", "plaintext": short.hex(), "is_message": True})
     return out
 
 
