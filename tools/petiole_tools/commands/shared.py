@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import typer
@@ -28,7 +28,7 @@ def options_of(context: typer.Context) -> Options:
     return found
 
 
-def run(work: Coroutine[Any, Any, Any]) -> None:
+def run(work: Coroutine[Any, Any, Any], loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None) -> None:
     """Run the asynchronous part of a command. SIGTERM ends it in order, as Ctrl-C does."""
     terminated = False
 
@@ -45,7 +45,8 @@ def run(work: Coroutine[Any, Any, Any]) -> None:
         await work
 
     try:
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            runner.run(main())
     except asyncio.CancelledError:
         if not terminated:
             raise

@@ -15,6 +15,7 @@ EPILOG = examples(
     "petiole sim --udp 3 --loss 5% --delay 20ms --seed 7",
     "petiole sim --nodes 1 --app app.py",
     "petiole sim --fleet 500 --rate 200",
+    "petiole sim --virtual --nodes 300 --days 1 --loss 5%",
     "petiole sim --uart 2 --console 1 --dir /tmp/sim  # and: petiole gateway run --serial '/tmp/sim/ttySIM*'",
 )
 
@@ -35,7 +36,13 @@ def sim(
     reorder: Annotated[str, typer.Option(metavar="SHARE", help="Frames that overtake others.")] = "0",
     corrupt: Annotated[str, typer.Option(metavar="SHARE", help="Frames with a wrong byte.")] = "0",
     seed: Annotated[int, typer.Option(metavar="N", help="The same seed, the same bad link.")] = 1,
-    period: Annotated[str, typer.Option(metavar="DURATION", help="How often a node takes readings.")] = "2s",
+    period: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How often a node takes readings: 2s, and 600s if it sleeps.")
+    ] = None,
+    virtual: Annotated[
+        bool, typer.Option("--virtual", help="Instead: sleepy nodes and a gateway of their own, in virtual time.")
+    ] = False,
+    days: Annotated[float, typer.Option(metavar="D", min=0.001, max=366, help="Virtual time, in days.")] = 1.0,
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Where the serial ports and the nodes' files appear.")
     ] = None,
@@ -47,12 +54,23 @@ def sim(
     """Start simulated nodes for the running gateway.
 
     They run the firmware on a real MicroPython where there is one, else on this Python. Their devices are added at the
-    gateway and removed at the end, with Ctrl-C.
+    gateway and removed at the end, with Ctrl-C. With --virtual a fleet that sleeps lives for some days in as many
+    minutes, and every reading is looked for in the stream; no gateway has to run for that.
     """
     from petiole_tools import simulate
     from petiole_tools.failure import CliError
     from petiole_tools.simulate_fleet import simulate_fleet
 
+    if virtual:
+        if app or uart or console or udp or fleet or any(text != "0" for text in (delay, duplicate, reorder, corrupt)):
+            meant = "start the other nodes separately"
+            raise CliError("--virtual goes with --nodes, --period, --days, --seed and --loss only", meant)
+        from petiole_tools import simulate_virtual
+        from petiole_tools.sim.virtual_loop import VirtualLoop
+
+        plan = simulate_virtual.plan(nodes, days, period, seed, loss)
+        run(simulate_virtual.simulate_virtual(options_of(context), plan), VirtualLoop)
+        return
     if fleet:
         is_bad = any(text != "0" for text in (loss, delay, duplicate, reorder, corrupt))
         if app or nodes or uart or console or udp or is_bad:
@@ -69,7 +87,7 @@ def sim(
         reorder=reorder,
         corrupt=corrupt,
         seed=seed,
-        period=period,
+        period=period or "2s",
         folder=folder,
         app=app,
         gateway=gateway,
