@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
+from typing import Any
 
 from nats.aio.msg import Msg
 
@@ -25,11 +26,14 @@ from .nats.barrier import Durability
 from .nats.connection import Connection, connect
 from .nats.errors import NotConnectedError
 from .nats.leaf_server import LeafServer
+from .nats.mailbox_store import MailboxStore
+from .nats.presence_store import PresenceStore
 from .nats.records import BucketRecords
 from .nats.requester import NatsRequester
 from .nats.sealed_bucket import SealedBucket
 from .nats.service import GatewayService
 from .nats.site_gateways import SiteGateways, gateway_name
+from .nats.subjects import site_inbox
 from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
@@ -64,6 +68,8 @@ class Gateway:
         self.udp: UdpLink | None = None
         self.leaf: LeafServer | None = None
         self.hub: Hub
+        self.mail: MailboxStore | None = None
+        self.presences: PresenceStore | None = None
         self.store: UplinkStore
         self.connection: Connection
         self.gateways: SiteGateways
@@ -99,13 +105,15 @@ class Gateway:
             store_dir=self.leaf.store_dir if self.leaf else config.nats.store_dir,
             logger=self.logger,
             durability=Durability(config.nats.durability),
-            with_hub=bool(config.nats.hub) or not config.nats.is_embedded,
+            with_hub=self._has_hub,
             max_bytes=config.nats.store_max_bytes,
         )
         stack.push_async_callback(self.store.stop)
         await self.store.start()
-        await self._start_hub(with_sessions=not was_cut_off)
+        mail = await self._start_hub(with_sessions=not was_cut_off)
         stack.push_async_callback(self._stop_hub)
+        stack.push_async_callback(mail.stop)
+        await mail.start()  # after the devices: mail for others is dropped
         self._open_serial()
         stack.push_async_callback(self._drain)
         await self._offer()
@@ -114,10 +122,28 @@ class Gateway:
             "gateway_started", site=config.site, devices=len(self.hub.roster.devices), udp_port=self.udp_port
         )
 
-    async def _start_hub(self, *, with_sessions: bool) -> None:
+    @property
+    def _has_hub(self) -> bool:
+        """A server that runs already is taken for one with a link to a hub; if it has none, nobody answers there."""
+        return bool(self.config.nats.hub) or not self.config.nats.is_embedded
+
+    async def _start_hub(self, *, with_sessions: bool) -> MailboxStore:
         self.own_name = gateway_name(self.config.state_dir)
         self.gateways = SiteGateways(self.connection.client, site=self.config.site, own=self.own_name)
         uplinks = StoreUplinks(self.store)
+        self.mail = mail = MailboxStore(
+            self.connection,
+            site=self.config.site,
+            logger=self.logger,
+            with_hub=self._has_hub,
+            is_known=lambda device: device in self.hub.roster.devices,
+            on_mail=self._mail_arrived,
+        )
+        self.presences = PresenceStore(
+            self.connection, site=self.config.site, logger=self.logger, with_hub=self._has_hub
+        )
+        self._stack.push_async_callback(self.presences.stop)
+        self.presences.start()
         self.hub = Hub(
             uplinks=uplinks,
             requester=NatsRequester(self.connection, self.config.site),
@@ -132,10 +158,13 @@ class Gateway:
             find_link=self._link,
             own_name=self.own_name,
             tell=self.gateways.tell,
+            mail=mail,
+            presences=self.presences,
         )
         uplinks.tell(self._durable)
         await self.gateways.listen(self.hub.neighbours.hear)  # before it reads what they have changed so far
         await self.hub.start(with_sessions)
+        return mail
 
     def _durable(self, entries: Sequence[tuple[str, int]]) -> None:
         self.hub.durable(entries)
@@ -152,11 +181,20 @@ class Gateway:
             methods=administration.methods,
             logger=self.logger,
             elsewhere=self._elsewhere,
+            queue=self._queue,
         )
         self._stack.push_async_callback(self._stop_service)
         self._stack.push_async_callback(self.gateways.withdraw)
         await self.gateways.serve(self._service.take_forwarded)
         await self._service.start()
+
+    def _mail_arrived(self, device: str) -> None:
+        self.hub.mail_arrived(device)
+
+    async def _queue(self, device: str, command: str, arguments: Any, expires_in_s: float, reply_to: str) -> str:
+        self.hub.device(device)  # else it is dropped later, when nobody listens
+        assert self.mail is not None
+        return await self.mail.queue(device, command, arguments, expires_in_s=expires_in_s, reply_to=reply_to or None)
 
     async def _elsewhere(self, device: str, message: Msg, timeout_s: float) -> Msg | None:
         neighbours = self.hub.neighbours
@@ -169,7 +207,12 @@ class Gateway:
         nats = self.config.nats
         if nats.url is not None:
             return await connect(
-                nats.url, logger=self.logger, user=nats.user, password=nats.password, credentials=nats.credentials
+                nats.url,
+                logger=self.logger,
+                user=nats.user,
+                password=nats.password,
+                credentials=nats.credentials,
+                inbox_prefix=site_inbox(self.config.site),
             )
         self.leaf = LeafServer(
             self.config.site,
@@ -184,13 +227,26 @@ class Gateway:
                 "ignore_discovered_servers": nats.ignore_discovered_servers,
             },
             on_log=self._leaf_said,
-            on_link=lambda up: self.logger.info("hub_link", up=up),
+            on_link=self._hub_link_changed,
             on_exit=lambda code: self.logger.error("leaf_server_ended", code=code),
         )
         await self.leaf.start()
         self._stack.push_async_callback(self.leaf.stop)
         access = self.leaf.access
-        return await connect(access.url, logger=self.logger, user=access.user, password=access.password)
+        return await connect(
+            access.url,
+            logger=self.logger,
+            user=access.user,
+            password=access.password,
+            inbox_prefix=site_inbox(self.config.site),
+        )
+
+    def _hub_link_changed(self, up: bool) -> None:
+        self.logger.info("hub_link", up=up)
+        if self.mail is not None:
+            self.mail.hub_link_changed(up)
+        if self.presences is not None:
+            self.presences.hub_link_changed(up)
 
     async def _records(self, name: str, barrier: Callable[[], Awaitable[None]] | None = None) -> BucketRecords:
         bucket = SealedBucket(self.connection.client, name, self.config.state_dir / KEY_FILE, barrier=barrier)

@@ -25,6 +25,7 @@ from petiole_gateway.nats.leaf_access import read_access
 
 from .memory import MANIFEST, NullLogger
 from .real_time import until
+from .sleepers import SLEEPY
 
 SITE = "site1"
 
@@ -37,12 +38,20 @@ def free_udp_port() -> int:
 
 
 class UdpNode:
-    """A node's endpoint on a socket of its own. Commands are answered by what `handlers` return; None answers not."""
+    """A node's endpoint on a socket of its own. Commands and mail are answered by what `handlers` return; None answers
+    not. One that is `sleepy` sleeps as soon as it may, until `wake`."""
 
-    def __init__(self, key: bytes, port: int, *, seed: int = 1) -> None:
+    def __init__(self, key: bytes, port: int, *, seed: int = 1, sleepy: bool = False) -> None:
         self.endpoint = NodeEndpoint(
-            join.Joiner(AesCcm, key), random.Random(seed).randbytes, MANIFEST, Outbox(2000, 1), 1, 1
+            join.Joiner(AesCcm, key),
+            random.Random(seed).randbytes,
+            SLEEPY if sleepy else MANIFEST,
+            Outbox(2000, 1),
+            1,
+            1,
         )
+        self.is_sleepy = sleepy
+        self.is_asleep = False
         self.events: list[tuple[Any, ...]] = []
         self.executed: list[tuple[int, Any]] = []
         self.handlers: dict[int, Any] = {0: lambda arguments: (0, {"led": arguments})}
@@ -65,6 +74,8 @@ class UdpNode:
             frame = self._sock.recv(300)
         except OSError:  # nobody is there at the moment
             return
+        if self.is_asleep:
+            return
         events: list[tuple[Any, ...]] = self.endpoint.receive(frame, monotonic_ms())
         for event in events:
             self.events.append(event)
@@ -73,6 +84,22 @@ class UdpNode:
                 self.executed.append((number, arguments))
                 if number in self.handlers:
                     self.endpoint.reply(id, *self.handlers[number](arguments))
+            elif event[0] == "mail":
+                _, item, number, arguments, _ = event
+                self.executed.append((number, arguments))
+                if number in self.handlers:
+                    self.endpoint.finish(item, *self.handlers[number](arguments))
+        self.pump()
+        if self.is_sleepy and self.endpoint.is_settled(monotonic_ms()):
+            self.is_asleep = True
+            self.endpoint.suspend()
+            self.endpoint.link_down()
+
+    def wake(self) -> None:
+        """The time of sleep is over."""
+        self.is_asleep = False
+        self.endpoint.link_up(monotonic_ms(), True)
+        self.endpoint.wake()
         self.pump()
 
     def publish(self, *values: Any) -> None:
@@ -155,10 +182,10 @@ class World:
         for node in self._nodes:
             node.close()
 
-    async def node(self, name: str, *, seed: int = 1) -> UdpNode:
+    async def node(self, name: str, *, seed: int = 1, sleepy: bool = False) -> UdpNode:
         """A device added over NATS, and its node, joined."""
         added = await self.ask("device.add", {"name": name, "key": secrets.token_hex(16)})
-        node = UdpNode(bytes.fromhex(added["key"]), self.udp_port, seed=seed)
+        node = UdpNode(bytes.fromhex(added["key"]), self.udp_port, seed=seed, sleepy=sleepy)
         self._nodes.append(node)
         await until(lambda: self.gateway.hub.device(name).uplinks.is_open)
         return node
@@ -183,6 +210,11 @@ class World:
         if code is None:
             return 0, json.loads(reply.data)
         return int(code), (reply.headers or {})["Nats-Service-Error"]
+
+    def waiting(self, device: str) -> int:
+        """Items of mail that are to be sent."""
+        assert self.gateway.mail is not None
+        return self.gateway.mail.waiting(device)
 
     async def stored(self) -> list[tuple[str, int, Any]]:
         """(device, sequence, value) of every reading in the leaf's stream, in its order."""

@@ -19,6 +19,16 @@ MAX_TIMEOUT_S = 300.0
 _WORST_ID = 0xFFFF  # no id takes more bytes
 
 
+class Unreachable(CommandError):
+    """Nothing was sent: the device cannot be reached now. `availability`: online, asleep, overdue or offline;
+    `next_wake_s`: from now, None if it is not known."""
+
+    def __init__(self, text: str, availability: str, next_wake_s: int | None = None) -> None:
+        super().__init__(wire.NOT_NOW, text)
+        self.availability = availability
+        self.next_wake_s = next_wake_s
+
+
 class CommandDesk:
     """`flush` sends what a session has to say. `clock` in ms that never goes back."""
 
@@ -48,20 +58,23 @@ class CommandDesk:
         name, now = device.name, self._clock()
         entry = device.current
         state = device.state(now)
-        if entry is None:
-            raise CommandError(wire.NOT_NOW, f"{name} has not joined")
-        if state == "asleep" and not device.is_listening(now):
-            wake_at = device.presence.next_wake
-            known = f", next wake in {max(0, wake_at - now) // 1000} s" if wake_at is not None else ""
-            raise CommandError(wire.NOT_NOW, f"{name} is asleep{known}")
         if device.manifest is None:
-            raise CommandError(wire.NOT_NOW, f"{name} has not said yet what it can do")
+            known = "has not said yet what it can do" if entry else "has not joined"
+            raise Unreachable(f"{name} {known}", state)
         number, declared = declared_arguments.command_of(name, device.channels, command)
         checked = declared_arguments.check(command, arguments, declared)
         timeout_ms = max(1, int(timeout_s * 1000))
         declared_arguments.encoded([_WORST_ID, number, checked, timeout_ms], 1)
+        if entry is None:
+            raise Unreachable(f"{name} has not joined", state)
+        if state == "asleep" and not device.is_listening(now):
+            wake_at = device.presence.next_wake
+            if wake_at is None:
+                raise Unreachable(f"{name} is asleep", state)
+            wake_s = max(0, wake_at - now) // 1000
+            raise Unreachable(f"{name} is asleep, next wake in {wake_s} s", state, wake_s)
         if not device.may_be_reached(now):
-            raise CommandError(wire.NOT_NOW, f"{name} is {state}")
+            raise Unreachable(f"{name} is {state}", state)
         if len(device.open_requests) >= wire.MAX_OPEN_REQUESTS:
             raise CommandError(wire.TOO_MANY, f"{name} has {wire.MAX_OPEN_REQUESTS} commands open")
         return entry, Request(number, checked, timeout_ms, now)

@@ -11,6 +11,7 @@ import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import nats.micro
@@ -19,7 +20,8 @@ from nats.errors import Error as ClientError
 from nats.micro.request import Request
 from nats.micro.service import Service
 
-from ..hub.ports import CommandError, Logger
+from ..hub.commands import Unreachable
+from ..hub.ports import Busy, CommandError, Logger
 from .connection import Connection
 from .subjects import checked_token
 
@@ -33,9 +35,22 @@ MAX_AT_ONCE = 256
 # At the end: an answer that is ready needs a turn of the loop, and the socket a moment.
 FINISH_S = 1.0
 
+# Have a command wait in the mailbox of a device that cannot be reached now, for so many seconds.
+QUEUE_HEADER = "Petiole-Queue"
+QUEUED_HEADER = "Petiole-Queued"  # in the answer: the item's id; its end comes to the same inbox
+
 Command = Callable[[str, str, Any, float], Awaitable[Any]]
+Queue = Callable[[str, str, Any, float, str], Awaitable[str]]
 Elsewhere = Callable[[str, Msg, float], Awaitable[Msg | None]]
 Method = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """The answer to a command that waits in a mailbox."""
+
+    document: dict[str, Any]
+    id: str
 
 
 async def _no() -> bool:
@@ -44,7 +59,8 @@ async def _no() -> bool:
 
 class GatewayService:
     """`command(device, command, arguments, timeout_s)` and `methods` by name raise CommandError. `elsewhere(device,
-    message, timeout_s)` is asked first: the answer of another gateway of the site that has the device, or None."""
+    message, timeout_s)` is asked first: the answer of another gateway of the site that has the device, or None.
+    `queue(device, command, arguments, expires_in_s, reply_to)` puts a command into a mailbox and returns its id."""
 
     def __init__(
         self,
@@ -56,6 +72,7 @@ class GatewayService:
         methods: dict[str, Method],
         logger: Logger,
         elsewhere: Elsewhere | None = None,
+        queue: Queue | None = None,
     ) -> None:
         self._connection = connection
         self._site = checked_token("site", site)
@@ -64,6 +81,7 @@ class GatewayService:
         self._methods = methods
         self._logger = logger
         self._elsewhere = elsewhere
+        self._queue = queue
         self._service: Service | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -110,7 +128,14 @@ class GatewayService:
         *_, device, command = request.subject.split(".")
 
         async def answer(arguments: Any) -> Any:
-            return await self._command(device, command, arguments, _timeout(request))
+            try:
+                return await self._command(device, command, arguments, _timeout(request))
+            except Unreachable as error:
+                expires_in_s = _seconds(request, QUEUE_HEADER)
+                if self._queue is None or expires_in_s is None:
+                    raise
+                id = await self._queue(device, command, arguments, expires_in_s, request._msg.reply)
+                return Queued({"queued": id, "availability": error.availability, "next_wake_s": error.next_wake_s}, id)
 
         async def hand_on() -> bool:
             if elsewhere is None:
@@ -157,9 +182,14 @@ class GatewayService:
             except (ValueError, RecursionError) as error:
                 raise CommandError(400, f"the payload is not JSON: {error}") from error
             result = await answer(arguments)
-            await self._respond(request, json.dumps(result, separators=(",", ":"), ensure_ascii=False).encode())
+            headers = {QUEUED_HEADER: result.id} if isinstance(result, Queued) else None
+            document = result.document if isinstance(result, Queued) else result
+            text = json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+            await self._respond(request, text.encode(), headers)
         except CommandError as error:
             await self._fail(request, error.code, error.text)
+        except Busy as busy:
+            await self._fail(request, 503, busy.reason)
         except Exception as error:
             self._logger.error("request_failed", subject=request.subject, error=repr(error))
             await self._fail(request, 500, "the gateway failed; its log says more")
@@ -180,9 +210,14 @@ class GatewayService:
 
 
 def _timeout(request: Request) -> float:
-    text = (request.headers or {}).get(TIMEOUT_HEADER, "")
+    timeout_s = _seconds(request, TIMEOUT_HEADER)
+    return DEFAULT_TIMEOUT_S if timeout_s is None else min(max(timeout_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
+
+
+def _seconds(request: Request, header: str) -> float | None:
+    """What the caller says there; None if it says nothing that is a number."""
     try:
-        timeout_s = float(text)
+        seconds = float((request.headers or {}).get(header, ""))
     except ValueError:
-        return DEFAULT_TIMEOUT_S
-    return DEFAULT_TIMEOUT_S if math.isnan(timeout_s) else min(max(timeout_s, MIN_TIMEOUT_S), MAX_TIMEOUT_S)
+        return None
+    return None if math.isnan(seconds) else seconds
