@@ -2,6 +2,8 @@
 from typing import Any as CborValue  # what a peer sent: checked where it is used
 from typing import Protocol
 
+from petiole.items import Measured
+
 class Aes(Protocol):
     def cbc_mac(self, buf: memoryview) -> None: ...
     def keystream(self, first: bytes, out: memoryview) -> None: ...
@@ -16,4 +18,22 @@ class AeadFactory(Protocol):
 class Trace(Protocol):
     def __call__(self, is_received: bool, counter: int, plaintext: bytes) -> None: ...
 
-__all__ = ["Aead", "AeadFactory", "Aes", "CborValue", "Trace"]
+class Outbox(Protocol):
+    """petiole.outbox.Outbox, or another that keeps more than RAM does. `items` are what may be sent, numbered and
+    without a gap; there may be more."""
+
+    items: list[Measured]
+    has_memory: bool
+    is_exact: bool
+    next_sequence: int
+    @property
+    def oldest_sequence(self) -> int: ...
+    @property
+    def acked_sequence(self) -> int: ...
+    @property
+    def is_empty(self) -> bool: ...
+    def add(self, channel: int, taken: int, value: bytes) -> Measured: ...
+    def rebase(self, sequence: int) -> None: ...
+    def trim(self, sequence: int) -> list[Measured]: ...
+
+__all__ = ["Aead", "AeadFactory", "Aes", "CborValue", "Outbox", "Trace"]

@@ -19,7 +19,6 @@ from petiole.clock import Clock
 from petiole.errors import LocalError, QueueFull
 from petiole.items import Encoded, Measured, Request
 from petiole.mail import Mail
-from petiole.outbox import Outbox
 from petiole.records import Reading, Record, varint
 from petiole.session import MAX_QUEUE, Session
 
@@ -27,8 +26,8 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Callable
 
-    from petiole.contracts import CborValue
-    from petiole.frame import Split
+    from petiole.contracts import CborValue, Outbox
+    from petiole.frame import Keys, Split
     from petiole.join import Joiner
 
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
@@ -44,7 +43,7 @@ class NodeEndpoint:
         joiner: "Joiner",
         random: "Callable[[int], bytes]",
         manifest: bytes,
-        outbox: Outbox,
+        outbox: "Outbox",
         boot: int = 0,
         reset_reason: int = 0,
     ) -> None:
@@ -57,9 +56,10 @@ class NodeEndpoint:
         self.mail = Mail()
         self.dropped: dict[str, int] = {}
         self.joins_total = 0
+        self.origin = b""  # of the session: its JOIN_REQUEST and the nonce of the accept
         self._joiner = joiner
         self._random = random
-        self._manifest = manifest
+        self.manifest = manifest
         self._boot = boot
         self._reset_reason = reset_reason
         self._is_linked = False
@@ -72,7 +72,7 @@ class NodeEndpoint:
         self._echoes: list[bytes] = []
         self._fed_sequence = 0  # highest reading given to the session
         self._open: list[Request] = []
-        self._seen: list[int] = []  # ids of requests that were executed
+        self.seen: list[int] = []  # ids of requests that were executed, in this session
         self._executing: list[int] = []
         self._described: Encoded | None = None  # the manifest on its way
 
@@ -87,6 +87,28 @@ class NodeEndpoint:
         self.state = states.after(self.state, states.LINK_UP)
         if self.state != states.ONLINE:
             self._join_soon(now)
+
+    def resume(self, session: Session, origin: bytes) -> None:
+        """Go on with a session of before a sleep, made by `petiole.resume`. Nothing is sent until `wake`."""
+        self.session = session
+        self.origin = origin
+        session.dropped = self.dropped
+        session.clock_offset = self.clock.offset
+        self.state = states.after(self.state, states.RESUMED)
+
+    def keys(self, origin: bytes) -> "Keys":
+        return self._joiner.resume(origin)
+
+    def doubt_session(self, now: int) -> None:
+        """The gateway was not heard for long: join beside the session, which goes on if it answers."""
+        if self.session is not None:
+            self._lose(now)
+
+    def take_gap(self, dropped: int) -> None:
+        """The oldest reading does not follow what was sent before: FLOOR says so."""
+        if self.session is not None:
+            self.session.needs_floor = True
+            self.session.dropped_readings = dropped
 
     def lose_session(self, now: int) -> None:
         """Give up the session with all that waits in it, and join anew. The outbox stays, and what it holds is sent."""
@@ -236,7 +258,7 @@ class NodeEndpoint:
                 self._random(wire.JOIN_RANDOM_LENGTH),
                 self._boot,
                 self._reset_reason,
-                manifests.digest(self._manifest),
+                manifests.digest(self.manifest),
                 not self.outbox.has_memory,
             )
         wait = min(wire.JOIN_RETRY_MS << min(self._join_tries, 6), wire.JOIN_RETRY_MAX_MS)
@@ -271,7 +293,7 @@ class NodeEndpoint:
         oldest = self.outbox.oldest_sequence
         session.oldest_sequence = oldest
         start = max(self._fed_sequence + 1, oldest)
-        end = min(self.outbox.next_sequence, oldest + wire.MAX_SEQUENCES_AHEAD)
+        end = oldest + min(len(self.outbox.items), wire.MAX_SEQUENCES_AHEAD)
         for sequence in range(start, end):
             if len(session.queue) >= _FEED_TO:
                 break
@@ -354,6 +376,7 @@ class NodeEndpoint:
         for item in self._trim(accept.sequence):
             events.append(("durable", item))
         session = Session(accept.keys, accept.address, wire.WINDOW_UPLINK, now)
+        self.origin = accept.origin
         session.is_addressed = self._is_addressed
         # An exact number may be above what the gateway has taken: no number is shortened in relation to it.
         session.acked_sequence = 0 if accept.is_exact else accept.sequence
@@ -369,7 +392,7 @@ class NodeEndpoint:
         self.joins_total += 1
         self._refused_wait = wire.REFUSED_RETRY_MS
         self._fed_sequence = 0
-        self._seen = []
+        self.seen = []
         self._executing = []
         self._described = None
         self._carry_over(old, session, events)
@@ -426,7 +449,7 @@ class NodeEndpoint:
             self._take_time(value, now)
         elif record.kind == wire.MANIFEST_REQUEST:
             if self._described is None or self._described.is_done:
-                self._described = Encoded(bytes((wire.MANIFEST,)) + self._manifest)
+                self._described = Encoded(bytes((wire.MANIFEST,)) + self.manifest)
                 session.send(self._described)
         elif record.kind == wire.PENDING:
             self.mail.pending = value
@@ -459,14 +482,14 @@ class NodeEndpoint:
             self._count("malformed_record")
             return
         id = value[0]
-        if id in self._seen:
+        if id in self.seen:
             return
         if self.session is None or len(self.session.queue) >= _ANSWER_TO:
             self._count("unexpected")  # far more than may be open: no answer would have room
             return
-        if len(self._seen) == wire.REMEMBERED_REQUESTS:
-            self._seen.pop(0)
-        self._seen.append(id)
+        if len(self.seen) == wire.REMEMBERED_REQUESTS:
+            self.seen.pop(0)
+        self.seen.append(id)
         self._executing.append(id)
         if len(self._executing) > wire.MAX_OPEN_REQUESTS:
             self.reply(id, wire.TOO_MANY, "busy")

@@ -8,6 +8,9 @@ if MYPY:
     from petiole.session import Session
 
 
+_MAX_AGE_MS = 0xFFFFFFFF
+
+
 class Item:
     """`is_reliable`: sent until acknowledged. `is_awaited`: a node does not sleep before it is. `tries`: frames that
     carried it. `is_done`: acknowledged or given up."""
@@ -76,7 +79,10 @@ class Request(Item):
 
 
 class Measured(Item):
-    """A reading on its way. `taken` is in the clock of `now`; `sequence` is None for a live one."""
+    """A reading on its way. `taken` is in the clock of `now`; `sequence` is None for a live one, and for one that has
+    none yet. `outcome`: "stored" or "refused" by an outbox that does not keep it in RAM any more."""
+
+    outcome = ""
 
     def __init__(self, channel: int, sequence: int | None, taken: int, value: bytes) -> None:
         super().__init__()
@@ -88,8 +94,11 @@ class Measured(Item):
 
     def write(self, writer: "Writer", session: "Session", now: int) -> bool:
         before = len(writer.data)
+        # An age has 32 bits, 49 days; a time of ours needs the clock.
+        is_old = now - self.taken > _MAX_AGE_MS and session.clock_offset is not None
+        at = session.time_at(self.taken, now) if is_old else None
         if session.write_floor(self, writer) and writer.reading(
-            self.channel, self.sequence, self.taken, now, self.value
+            self.channel, self.sequence, self.taken, now, self.value, at
         ):
             return True
         writer.data[before:] = b""

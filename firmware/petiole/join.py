@@ -47,15 +47,16 @@ class JoinRequest:
 class JoinAccept:
     """An opened JOIN_ACCEPT. `sequence` is whole: already related to the node's own `next_sequence`.
 
-    `is_exact`: all of its bytes were in the accept.
+    `is_exact`: all of its bytes were in the accept. `origin`: what the keys come from, with the device key.
     """
 
-    __slots__ = ("address", "is_doubtful", "is_exact", "keys", "sequence", "time")
+    __slots__ = ("address", "is_doubtful", "is_exact", "keys", "origin", "sequence", "time")
 
     def __init__(
-        self, keys: Keys, address: int, sequence: int, time: int, is_doubtful: bool, is_exact: bool
+        self, keys: Keys, address: int, sequence: int, time: int, is_doubtful: bool, is_exact: bool, origin: bytes
     ) -> None:
         self.keys = keys
+        self.origin = origin
         self.address = address
         self.sequence = sequence
         self.time = time
@@ -105,9 +106,15 @@ class Joiner:
             sequence = own + ((sequence - own + 0x8000) & 0xFFFF) - 0x8000
             if sequence < 0:
                 sequence += 0x10000
+        origin = self.request + nonce
         self.request = b""
         is_doubtful = part.header & wire.DOUBTFUL_CLOCK != 0
-        return JoinAccept(keys, address, sequence, int.from_bytes(nonce[:6], "big"), is_doubtful, size == 4)
+        return JoinAccept(keys, address, sequence, int.from_bytes(nonce[:6], "big"), is_doubtful, size == 4, origin)
+
+    def resume(self, origin: bytes) -> Keys:
+        """The keys of a session that was joined before."""
+        split = len(origin) - wire.ACCEPT_NONCE_LENGTH
+        return session_keys(self._aead, self._key, origin[:split], origin[split:], True, self._tag_length)[0]
 
 
 def open_request(aead: "AeadFactory", device_key: bytes, frame: bytes) -> JoinRequest | None:

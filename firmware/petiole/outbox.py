@@ -11,6 +11,8 @@ class Outbox:
     continue.
     """
 
+    is_exact = True
+
     def __init__(self, limit: int = 64, next_sequence: int | None = None) -> None:
         self._limit = limit
         self.has_memory = next_sequence is not None
@@ -30,6 +32,16 @@ class Outbox:
     def oldest_sequence(self) -> int:
         """Of the oldest reading kept; of the next one if none is."""
         return self.next_sequence - len(self.items)
+
+    @property
+    def acked_sequence(self) -> int:
+        """Everything up to it is durable."""
+        return self.oldest_sequence - 1
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the gateway has all readings on its disk."""
+        return not self.items
 
     def rebase(self, sequence: int) -> None:
         """Number everything anew, from the number after `sequence`."""

@@ -95,7 +95,7 @@ class Session:
         self._notices: list[bytes] = []  # records that ask for no ack
         self._reassembly = Reassembly()
         self._messages: list[Message] = []  # open ones of ours
-        self._message_number = 0
+        self.message_number = 0
         self._order = 0
         self._floor_due = False
         self._skipped: dict[int, int] = {}  # counters that may still come, and what their numbers are relative to
@@ -275,10 +275,10 @@ class Session:
     def _cut(self, position: int, now: int) -> None:
         """Replace an item of the queue by its fragments."""
         item = self.queue[position]
-        message = Message(item, self._message_number, item.message(self, now))
+        message = Message(item, self.message_number, item.message(self, now))
         self.queue[position : position + 1] = message.parts
         self._messages.append(message)
-        self._message_number = message.number + 1 & 255
+        self.message_number = message.number + 1 & 255
 
     def message_writer(self) -> Writer:
         return Writer(wire.MAX_MESSAGE, None)  # the same bytes may be sent much later

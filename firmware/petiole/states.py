@@ -7,11 +7,13 @@ REJOINING = "rejoining"  # a session exists; a new one is wanted
 
 LINK_UP = "link_up"
 ACCEPTED = "accepted"
+RESUMED = "resumed"  # a session that was kept over a sleep
 OPENED = "opened"  # a frame of the session
 SILENT = "silent"  # timeouts in a row, a REJECT of the session, or a used-up counter
 
 _NEXT = {
     (OFFLINE, LINK_UP): JOINING,
+    (OFFLINE, RESUMED): ONLINE,
     (JOINING, LINK_UP): JOINING,
     (JOINING, ACCEPTED): ONLINE,
     (ONLINE, LINK_UP): ONLINE,

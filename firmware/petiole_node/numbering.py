@@ -44,6 +44,7 @@ class Numbering:
         self.items: list[Measured] = []
         self.waiting: list[Measured] = []
         self.next_sequence = 1
+        self.is_exact = False  # the number after the last one that was given was kept
         self.dropped_total = 0  # readings thrown away in the life of the outbox
         self.failures_total = 0  # writes that failed
         self._segments = segments
@@ -92,6 +93,7 @@ class Numbering:
                 self.dropped_total = max(dropped, self.dropped_total)
                 if self.has_memory and following <= self._state.limit + 1:
                     self.next_sequence = following
+                    self.is_exact = True
                     return first if self._kept else 0
                 return 0
         # When the segments have been sent and removed, it would look valid again.
@@ -106,6 +108,11 @@ class Numbering:
         if self._sources:
             return max(self._sources[0].first, self._acked + 1)
         return self.next_sequence
+
+    @property
+    def acked_sequence(self) -> int:
+        """Everything up to it is durable; more may be."""
+        return self._acked
 
     def take_gap(self) -> bool:
         """Whether FLOOR is due before the oldest of `items`, once: a gap ends there, or more readings were dropped."""

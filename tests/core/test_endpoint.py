@@ -420,7 +420,7 @@ def test_a_peer_cannot_fill_the_queue():
     assert len(peer.node.session.queue) < MAX_QUEUE
     assert peer.node.dropped["unexpected"] > 0
     assert len(peer.node._executing) <= 8
-    assert len(peer.node._seen) <= 16
+    assert len(peer.node.seen) <= 16
     for id in list(peer.node._executing):
         peer.node.reply(id, 0, None)
 

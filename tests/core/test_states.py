@@ -2,11 +2,12 @@ from petiole import states
 from tests.core.support import raises
 
 STATES = (states.OFFLINE, states.JOINING, states.ONLINE, states.REJOINING)
-EVENTS = (states.LINK_UP, states.ACCEPTED, states.OPENED, states.SILENT)
+EVENTS = (states.LINK_UP, states.RESUMED, states.ACCEPTED, states.OPENED, states.SILENT)
 
 # PROTOCOL.md, section 16, the node's table, as (state, event, next).
 TABLE = (
     ("offline", "link_up", "joining"),
+    ("offline", "resumed", "online"),
     ("joining", "link_up", "joining"),
     ("joining", "accepted", "online"),
     ("online", "link_up", "online"),
