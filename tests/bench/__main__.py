@@ -1,4 +1,5 @@
-"""Run all measurements: `python -m tests.bench [GROUP ...]`, groups: wire heap flash latency throughput."""
+"""Run measurements: `python -m tests.bench [GROUP ...]`, groups: wire heap flash latency throughput, and fleet, which
+takes ten minutes and runs only when it is named."""
 
 from __future__ import annotations
 
@@ -11,13 +12,14 @@ from .report import Result, table, write_json
 
 OUTPUT = Path("build/bench.json")
 GROUPS = ("wire", "heap", "flash", "latency", "throughput")
+LONG_GROUPS = ("fleet",)
 
 
 def main() -> int:
     chosen = sys.argv[1:] or list(GROUPS)
-    unknown = [name for name in chosen if name not in GROUPS]
+    unknown = [name for name in chosen if name not in GROUPS + LONG_GROUPS]
     if unknown:
-        print(f"error: no group {unknown[0]}\nhint: one of {', '.join(GROUPS)}", file=sys.stderr)
+        print(f"error: no group {unknown[0]}\nhint: one of {', '.join(GROUPS + LONG_GROUPS)}", file=sys.stderr)
         return 2
     results: list[Result] = []
     for name in chosen:
@@ -32,6 +34,10 @@ def main() -> int:
             from . import latency
 
             results += asyncio.run(latency.measure())
+        elif name == "fleet":
+            from . import fleet
+
+            results += asyncio.run(fleet.measure())
         else:
             from . import throughput
 

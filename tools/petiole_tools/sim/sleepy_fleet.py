@@ -41,7 +41,8 @@ LAST_WAKES = 20
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """A fleet by its numbers. `drift_ppm`: the worst crystal's; `cut_every_s`: between losses of power of one node."""
+    """A fleet by its numbers. `drift_ppm`: the worst crystal's; `cut_every_s`: between losses of power of one node;
+    `spread`: the share of a period over which the first wakes are spread, nearly 0 after a power cut of the site."""
 
     nodes: int = 300
     days: float = 1.0
@@ -52,6 +53,7 @@ class FleetPlan:
     drift_ppm: float = 20.0
     readings: int = 1
     cut_every_s: float = 0.0
+    spread: float = 1.0
 
     def node(self, number: int) -> NodePlan:
         luck = random.Random(f"{self.seed}/{number}")  # noqa: S311 - luck that can be repeated
@@ -59,7 +61,7 @@ class FleetPlan:
             name=f"node-{number}",
             seed=str(self.seed),
             period_s=self.period_s,
-            phase_s=self.period_s * luck.random(),
+            phase_s=self.period_s * self.spread * luck.random(),
             jitter=self.jitter,
             loss=self.loss,
             drift_ppm=self.drift_ppm * (2 * luck.random() - 1),

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from petiole import manifest, wire
+from petiole import manifest, states, wire
 from petiole.endpoint import NodeEndpoint
 from petiole.errors import QueueFull
 from petiole.join import Joiner
@@ -22,7 +22,7 @@ from petiole.outbox import Outbox
 from petiole_gateway.aead import AesCcm
 from petiole_gateway.hub.ports import Place
 
-# Awake for longer than this a cell runs down: the node sleeps and tries again in its next wake.
+# A node that hears nothing for so long sleeps and tries again in its next wake: its cell would run down.
 AWAKE_BUDGET_MS = 10_000
 OUTBOX = 1000
 # From waking to the first frame: the radio finds its network.
@@ -46,6 +46,7 @@ class NodePlan:
     readings: int = 1
     delay_ms: tuple[int, int] = (3, 15)
     cut_every_s: float = 0.0
+    awake_budget_ms: int = AWAKE_BUDGET_MS
 
     @property
     def key(self) -> bytes:
@@ -101,9 +102,10 @@ class SleepyNode:
 
     # Life --------------------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """The first wake comes at the phase."""
-        self._wake_in(self.plan.phase_s)
+    def start(self, phase_s: float | None = None) -> None:
+        """The first wake comes at the phase; after `stop` it lives on with this one."""
+        self.is_stopped = False
+        self._wake_in(self.plan.phase_s if phase_s is None else phase_s)
         if self.plan.cut_every_s:
             self._plan_cut()
 
@@ -144,6 +146,11 @@ class SleepyNode:
                 self._measure(now)
         self._endpoint.wake()
         self._pump()
+
+    @property
+    def has_session(self) -> bool:
+        """It has joined, and has no reason to join anew."""
+        return self._endpoint.state == states.ONLINE
 
     @property
     def has_readings(self) -> bool:
@@ -241,7 +248,7 @@ class SleepyNode:
         if self._wake_is_told and self._endpoint.is_settled(now):
             self._sleep("settled")
             return
-        left_ms = AWAKE_BUDGET_MS - 1000 * (self._loop_time() - self._woke_at)
+        left_ms = self.plan.awake_budget_ms - 1000 * (self._loop_time() - self._woke_at)
         if left_ms <= 0:
             self._sleep("gave_up")
             return
