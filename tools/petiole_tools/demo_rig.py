@@ -16,6 +16,7 @@ from petiole_gateway.nats.errors import ApiError, NatsError
 from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_gateway.nats.mailbox_streams import ensure_hub_mailbox
+from petiole_gateway.nats.presence_streams import ensure_hub_presence
 from petiole_gateway.nats.streams import ensure_hub_uplink
 from petiole_tools.client import Client, Standing, connect
 from petiole_tools.cut_proxy import CutProxy
@@ -144,6 +145,7 @@ class Rig:
                 try:
                     await ensure_hub_uplink(api, [SITE], replicas=HUB_SIZE)
                     await ensure_hub_mailbox(api, [SITE], replicas=HUB_SIZE)
+                    await ensure_hub_presence(api, replicas=HUB_SIZE)
                     return
                 except ApiError as error:
                     if not error.retryable:

@@ -17,6 +17,7 @@ from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.errors import NatsError
 from petiole_gateway.nats.hub_config import HubOperator, HubServer
 from petiole_gateway.nats.mailbox_streams import ensure_hub_mailbox
+from petiole_gateway.nats.presence_streams import ensure_hub_presence
 from petiole_gateway.nats.private_file import write_private
 from petiole_gateway.nats.streams import ensure_hub_uplink
 from petiole_tools.client import checked_name, connect
@@ -153,6 +154,7 @@ async def _take_site(document: dict[str, Any], folder: Path, site: str) -> None:
             api = JetStreamApi(client.connection)
             await ensure_hub_uplink(api, [site], replicas=len(urls))
             await ensure_hub_mailbox(api, [site], replicas=len(urls))
+            await ensure_hub_presence(api, replicas=len(urls))
         except NatsError as error:
             raise CliError(f"the hub at {url} does not take the site: {error}", "are all its servers up?") from error
         finally:

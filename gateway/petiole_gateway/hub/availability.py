@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from petiole import wire
 
@@ -39,6 +40,7 @@ class Presence:
     state: str = OFFLINE  # as last told
     since: int = 0  # when it became so
     looks_at: int | None = None  # when time alone may change it
+    told_at: int | None = None
 
     def heard(self, now: int) -> None:
         """An authentic frame has come."""
@@ -59,6 +61,12 @@ class Presence:
         if self.asleep_since is None or not self.sleep_ms:
             return None
         return self.asleep_since + self.sleep_ms
+
+    def kept(self) -> dict[str, Any]:
+        """What a next run of the gateway goes on with; `rest_ms` from the last frame to the next wake."""
+        wake = self.next_wake
+        rest_ms = 0 if wake is None or self.heard_at is None else wake - self.heard_at
+        return {"state": self.state, "sleep_ms": self.sleep_ms, "rest_ms": rest_ms}
 
     def judge(self, now: int) -> tuple[str, int | None]:
         """The state at `now`, and when time alone changes it."""

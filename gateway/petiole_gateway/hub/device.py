@@ -10,7 +10,7 @@ from petiole import join, wire
 from petiole.session import Session
 
 from ..aead import AesCcm
-from .availability import OFFLINE, ONLINE, ONLINE_MS, Presence
+from .availability import ONLINE, ONLINE_MS, Presence
 from .readings import Channels
 
 if TYPE_CHECKING:
@@ -102,6 +102,9 @@ class DeviceSession:
             "boot": self.boot,
             "manifest_hash": self.manifest_hash.hex(),
             "told_sequence": self.device.told_sequence,
+            "presence": self.device.presence.kept()
+            if self.device.presence.heard_at is not None
+            else self.device.kept_presence,
         }
 
 
@@ -119,11 +122,17 @@ def resumed(device: Device, document: dict[str, Any], now: int) -> DeviceSession
     session.is_addressed = bool(document.get("addressed"))
     peer = document.get("peer")
     out.stored_place = (str(document.get("link", "")), tuple(peer) if isinstance(peer, list) else peer)
-    seen_at = document.get("seen_at")
-    device.last_seen_at = seen_at if isinstance(seen_at, int) else None
     # What this session may still bring goes up to 127 above it.
     device.told_sequence = int(document.get("told_sequence", 0))
     return out
+
+
+def kept_presence(document: dict[str, Any]) -> dict[str, Any]:
+    """What a session's document says of the device's presence, checked; empty if it says nothing that can be used."""
+    kept = document.get("presence")
+    if not isinstance(kept, dict) or not all(type(kept.get(name)) is int for name in ("sleep_ms", "rest_ms")):
+        return {}
+    return kept
 
 
 @dataclass(slots=True)
@@ -154,6 +163,8 @@ class Device:
     last_seen_at: int | None = None  # time, ms; of an earlier run as far as it is stored
     joined_at: int | None = None
     presence: Presence = field(default_factory=Presence)
+    kept_presence: dict[str, Any] | None = None  # of an earlier run that had a session with it
+    is_elsewhere: bool = False  # another gateway of the site has the device
     open_requests: list[OpenRequest] = field(default_factory=list)
     stashed: list[tuple[Place, bytes]] = field(default_factory=list)
     is_learning: bool = False  # its numbers are being read from the store
@@ -187,8 +198,6 @@ class Device:
 
     def state(self, now: int) -> str:
         """online, asleep, overdue (it missed a wake) or offline, from authentic frames only."""
-        if self.current is None or not self.current.is_heard:
-            return OFFLINE
         return self.presence.judge(now)[0]
 
     def is_listening(self, now: int) -> bool:
@@ -203,7 +212,7 @@ class Device:
         entry = self.current
         if entry is None:
             return False
-        if entry.is_heard:
+        if entry.is_heard or self.presence.asleep_since is not None:
             return self.state(now) == ONLINE or self.is_listening(now)
         return entry.place is not None and now - entry.created_at <= ONLINE_MS
 

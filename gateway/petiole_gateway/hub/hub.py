@@ -5,7 +5,6 @@ Everything runs in one event loop; nothing here waits but the few coroutines tha
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 from petiole import frame as frames
 from petiole import wire
 
-from .availability import OFFLINE, Availability, Presence
+from .availability import Presence
 from .commands import CommandDesk
 from .conversation import Conversation
 from .device import Device, DeviceSession
@@ -23,8 +22,9 @@ from .joins import JoinDesk
 from .listening import Listening
 from .neighbours import CHANGED, HELD, Neighbours
 from .policy import Policy
-from .ports import Busy, CommandError, Link, Logger, Mail, Place, Records, Requester, Uplinks
+from .ports import Busy, CommandError, Link, Logger, Mail, Place, Presences, Records, Requester, Uplinks
 from .postman import Postman
+from .presences import PresenceDesk
 from .resumption import Resumption
 from .roster import Roster
 from .tap import Tap
@@ -61,7 +61,7 @@ class Hub:
         own_name: str = "",
         tell: Callable[[str, str], None] = lambda kind, device: None,
         mail: Mail | None = None,
-        tell_presence: Callable[[Device, str], None] = lambda device, old: None,
+        presences: Presences | None = None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
         self.roster = Roster(registry, sessions, self._submit, logger, own_name)
@@ -73,12 +73,10 @@ class Hub:
         self._find_link = find_link
         self._is_stopped = False
         self._tasks = Tasks(logger)
-        self._tell_presence = tell_presence
-        self._availability = Availability(self._availability_changed)
-        self._availability_timer: asyncio.TimerHandle | None = None
+        self.presences = PresenceDesk(self.roster.devices, presences, logger, clock, wall, own_name, self._gone)
         self._postman = Postman(mail)
         self.roster.on_end = self._postman.withdraw
-        self._listening = Listening(self._postman, self._look)
+        self._listening = Listening(self._postman, self.presences.look)
         self._downlinks = Downlinks(
             self.roster,
             self.traffic,
@@ -124,6 +122,7 @@ class Hub:
         """Load devices and sessions. Without sessions every node joins anew: after a power cut stored counters
         may be older than what was used. Busy if the store does not answer."""
         await self.roster.load(self._clock(), with_sessions)
+        self.presences.resume()
         for device in self.roster.devices.values():
             if device.current is not None and not device.uplinks.is_open:
                 self._conversation.ask_manifest(device.current)
@@ -138,8 +137,7 @@ class Hub:
         next run goes on exactly there."""
         self._is_stopped = True
         self._downlinks.stop()
-        if self._availability_timer is not None:
-            self._availability_timer.cancel()
+        self.presences.stop()
         self.fail_commands("the gateway stops")
         await self._tasks.stop()
         await self._downlinks.store_all()
@@ -151,6 +149,7 @@ class Hub:
         not take it."""
         device = await self.roster.add(name, key or secrets.token_bytes(wire.KEY_LENGTH), self._wall())
         self.neighbours.tell(CHANGED, name)
+        self.presences.added(device)
         self._logger.info("device_added", device=name, id=device.id.hex())
         return device
 
@@ -161,6 +160,7 @@ class Hub:
         self._downlinks.disarm(device)
         await self.roster.remove(device)
         self.neighbours.tell(CHANGED, name)
+        self.presences.removed(name)
         self._logger.info("device_removed", device=name)
 
     def device(self, name: str) -> Device:
@@ -182,6 +182,7 @@ class Hub:
         return await self._commands.execute(device, command, arguments, timeout_s)
 
     def _changed(self, device: Device) -> None:
+        self.presences.refresh(device)
         self._tasks.spawn(self._store(device))
 
     async def _store(self, device: Device) -> None:
@@ -273,6 +274,7 @@ class Hub:
             device.uplinks.forget_session(old.session)
             self._commands.fail(device, old, "the device joined anew; the outcome is unknown")
         self.neighbours.tell(HELD, device.name)
+        device.is_elsewhere = False
         device.joined_at = self._wall()
         device.reset_reason = entry.reset_reason
         # The count on the wire is its lowest byte.
@@ -295,6 +297,8 @@ class Hub:
         self._commands.fail(device, entry, "the device joined at another gateway; the outcome is unknown")
         device.uplinks.forget_session(entry.session)
         self.roster.end(entry)
+        device.presence = Presence()  # it is the other gateway's to tell
+        device.is_elsewhere = True
         self._downlinks.arm(device)
 
     # Availability and mail ---------------------------------------------------------------------------------
@@ -313,35 +317,10 @@ class Hub:
         self._listening.ask_awake(device.current, seconds, self._clock())
         self._downlinks.flush(device.current)
 
-    def _look(self, device: Device, now: int) -> None:
-        self._availability.look(device.name, device.presence, now)
-        self._arm_availability()
-
-    def _arm_availability(self) -> None:
-        deadline, timer = self._availability.deadline, self._availability_timer
-        if self._is_stopped or deadline is None:
-            return
-        loop = asyncio.get_running_loop()
-        delay_s = max(0, deadline - self._clock()) / 1000
-        if timer is None or timer.cancelled() or loop.time() + delay_s < timer.when():
-            if timer is not None:
-                timer.cancel()
-            self._availability_timer = loop.call_later(delay_s, self._availability_due)
-
-    def _availability_due(self) -> None:
-        self._availability_timer = None
-        self._availability.expire(self._clock())
-        self._arm_availability()
-
-    def _availability_changed(self, name: str, old: str, presence: Presence) -> None:
-        device = self.roster.devices.get(name)
-        if device is None or device.presence is not presence:
-            return  # removed
-        self._logger.info("device_availability", device=name, state=presence.state, was=old)
-        if presence.state == OFFLINE and device.current is not None:
+    def _gone(self, device: Device) -> None:
+        if device.current is not None:
             self._postman.withdraw(device.current)
             device.current.is_listening = False
-        self._tell_presence(device, old)
 
     # Time and the store ------------------------------------------------------------------------------------
 

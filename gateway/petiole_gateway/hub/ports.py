@@ -83,6 +83,16 @@ class Records(Protocol):
     async def delete(self, key: str) -> None: ...
 
 
+class Presences(Protocol):
+    """Whoever wants to know which devices are there."""
+
+    def tell(self, device: str, document: dict[str, Any], was: str) -> None:
+        """The state of a device is not what it `was`; where it is, only what else the document says has changed."""
+
+    def forget(self, device: str) -> None:
+        """The device was removed."""
+
+
 class Mail(Protocol):
     """The mailboxes of the site's devices. What comes is announced by a call with the device's name."""
 

@@ -9,7 +9,7 @@ from petiole import join, wire
 from petiole.errors import LocalError
 from petiole.manifest import is_token
 
-from .device import Device, DeviceSession, resumed
+from .device import Device, DeviceSession, kept_presence, resumed
 from .places import Places
 from .ports import Busy, CommandError, Link, Logger, Place, Records
 from .readings import Channels
@@ -62,7 +62,13 @@ class Roster:
                 time = int.from_bytes(bytes.fromhex(document["nonce"])[:ACCEPT_TIME_BYTES], "big")
                 self.last_accept_time = max(self.last_accept_time, time)
                 if document.get("gateway", "") != self._owner:
+                    if device is not None:
+                        device.is_elsewhere = True
                     continue  # going on with it here would use its counters twice
+                if device is not None:
+                    device.kept_presence = kept_presence(document)
+                    seen_at = document.get("seen_at")
+                    device.last_seen_at = seen_at if isinstance(seen_at, int) else None
                 if device is not None and with_sessions:
                     self._resume(resumed(device, document, now))
                     continue

@@ -23,6 +23,7 @@ from .subjects import (
     hub_notice_subject,
     mail_filter,
     mail_stream,
+    presence_subject,
     site_inbox,
 )
 
@@ -54,6 +55,8 @@ def site_permissions(site: str, *, sends_to: Sequence[str] = ()) -> Permissions:
     Of the mailboxes a site reads and deletes what is in its own stream, and writes its own documents. It may create no
     consumer: the hub would deliver to any subject that the site names, commands of other sites included. Programs on
     the leaf may send items to devices of the sites in `sends_to`, and ask what became of them.
+
+    It writes which of its devices are there, and reads nothing of that.
     """
     api, mail = domain_api(HUB_DOMAIN), mail_stream(site)
     return Permissions(
@@ -67,6 +70,7 @@ def site_permissions(site: str, *, sends_to: Sequence[str] = ()) -> Permissions:
             f"{api}.{document_subject(site, '>')}",
             *(f"{api}.DIRECT.GET.{DOCUMENT_STREAM}.{document_subject(each, '>')}" for each in (site, *sends_to)),
             *(mail_filter("down", each) for each in sends_to),
+            f"{api}.{presence_subject(site, '*')}",
         ),
         subscribe=(
             f"$JS.{site}.API.CONSUMER.RESET.{UPLINK_STREAM}.{HUB_CONSUMER}",

@@ -16,17 +16,19 @@ from .api import JetStreamApi
 from .connection import Connection
 from .errors import ApiError, LinkError, NotConnectedError
 from .mailbox_items import TTL_HEADER
-from .subjects import DOCUMENT_STREAM, document_subject
+from .subjects import bucket_stream, bucket_subject
 
 # At 100 ms round trip 640 a second over the link, and 64 kB in flight.
 AT_ONCE = 64
 RETRY_S = 0.5
+# As KV clients delete a key: whoever watches the bucket sees it.
+DELETED = {"KV-Operation": "DEL"}
 
 
 @dataclass(slots=True)
 class _Entry:
     payload: bytes
-    ttl_s: int
+    headers: dict[str, str] | None
     waiting: list[asyncio.Future[None]] = field(default_factory=list)
 
 
@@ -43,6 +45,7 @@ class DocumentWriter:
         *,
         site: str,
         is_remote: bool,
+        bucket: str = "mailbox",
         on_failed: Callable[[], None] = lambda: None,
     ) -> None:
         self.is_open = asyncio.Event()
@@ -51,6 +54,7 @@ class DocumentWriter:
         self._connection = connection
         self._api = api
         self._site = site
+        self._bucket = bucket
         # Buckets of another domain are reached through its API's prefix.
         self._prefix = f"{api.prefix}." if is_remote else ""
         self._on_failed = on_failed
@@ -64,15 +68,25 @@ class DocumentWriter:
 
     def put(self, name: str, payload: bytes, ttl_s: int = 0) -> asyncio.Future[None]:
         """Store a document as `<device>.<id>`; with `ttl_s` it goes away by itself."""
+        return self._put(name, payload, {TTL_HEADER: str(ttl_s)} if ttl_s else None)
+
+    def delete(self, name: str, ttl_s: int) -> asyncio.Future[None]:
+        """Store instead of a document that there is none; that, too, goes away by itself."""
+        return self._put(name, b"", {**DELETED, TTL_HEADER: str(ttl_s)})
+
+    def _put(self, name: str, payload: bytes, headers: dict[str, str] | None) -> asyncio.Future[None]:
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiting = self._entries.pop(name).waiting if name in self._entries else []
-        self._entries[name] = _Entry(payload, ttl_s, [*waiting, stored])
+        self._entries[name] = _Entry(payload, headers, [*waiting, stored])
         self._wanted.set()
         return stored
 
     async def remove(self, name: str) -> None:
         """Take a document out of the bucket. LinkError."""
-        await self._api.request(f"STREAM.PURGE.{DOCUMENT_STREAM}", {"filter": document_subject(self._site, name)})
+        await self._api.request(f"STREAM.PURGE.{bucket_stream(self._bucket)}", {"filter": self._subject(name)})
+
+    def _subject(self, name: str) -> str:
+        return bucket_subject(self._bucket, self._site, name)
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -101,12 +115,10 @@ class DocumentWriter:
                     waiting.set_result(None)
 
     async def _write(self, name: str, entry: _Entry) -> bool:
-        headers = {TTL_HEADER: str(entry.ttl_s)} if entry.ttl_s else None
         try:
             if not self._connection.is_connected:
                 raise NotConnectedError(name)
-            subject = self._prefix + document_subject(self._site, name)
-            await self._api.store(subject, entry.payload, headers)
+            await self._api.store(self._prefix + self._subject(name), entry.payload, entry.headers)
         except ApiError as error:
             self.refused_total += not error.retryable
             return not error.retryable

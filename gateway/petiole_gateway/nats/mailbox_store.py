@@ -42,6 +42,7 @@ from .subjects import (
     mail_stream,
     site_inbox,
 )
+from .task_end import end_tasks
 
 # Notices and the link's watchdog are quicker; this is for a notice that was lost on a link that stayed up. One small
 # request: 2 MB a day.
@@ -228,9 +229,7 @@ class MailboxStore:
             self._unlisten()
             self._unlisten = None
         self._desk.timer.stop()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._tasks.clear()
         for feed in self._feeds.values():
             await feed.stop()

@@ -16,6 +16,7 @@ HUB_CONSUMER = "hub"  # the pre-created consumer on each leaf through which the 
 HUB_DOMAIN = "hub"
 LEAF_MAIL_STREAM = "OUT"  # of the leaf: what local programs send to the site's devices
 DOCUMENT_STREAM = "KV_mailbox"  # the bucket of what became of items, on the hub and on each leaf
+PRESENCE_BUCKET = "presence"  # which devices are there, on the hub and on each leaf
 SEQUENCE_HEADER = "Petiole-Sequence"
 
 _TOKEN = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -96,7 +97,22 @@ def leaf_notice_subject(site: str) -> str:
 
 def document_subject(site: str, rest: str) -> str:
     """A document of the bucket `mailbox`; `rest` is `<device>.<id>` or a wildcard."""
-    return f"$KV.mailbox.{checked_token('site', site)}.{rest}"
+    return bucket_subject("mailbox", site, rest)
+
+
+def bucket_stream(bucket: str) -> str:
+    """The stream of a KV bucket."""
+    return f"KV_{bucket}"
+
+
+def bucket_subject(bucket: str, site: str, rest: str) -> str:
+    """A document of a site in a bucket; `rest` may be a wildcard."""
+    return f"$KV.{bucket}.{checked_token('site', site)}.{rest}"
+
+
+def presence_subject(site: str, device: str) -> str:
+    """A document of the bucket `presence`; `device` may be a wildcard."""
+    return bucket_subject(PRESENCE_BUCKET, site, device)
 
 
 def event_subject(site: str, device: str, topic: str) -> str:

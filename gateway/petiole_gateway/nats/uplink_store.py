@@ -22,6 +22,7 @@ from .errors import (
 from .publisher import PubAck, Publisher
 from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink, silence_leaf_consumer
 from .subjects import checked_token
+from .task_end import end_tasks
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
 from .uplink_eviction import StoreSpace, ensure_snapshots, not_taken
 from .uplink_eviction_watch import Eviction
@@ -160,9 +161,7 @@ class UplinkStore:
         if self._unlisten is not None:
             self._unlisten()
             self._unlisten = None
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._tasks.clear()
         await self._publisher.stop()
         self._barrier.close()
