@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from petiole_tools.commands import demo, device, gateway, hub, request, sim, status, tap, watch
+from petiole_tools.commands import demo, device, gateway, hub, mailbox, request, sim, status, tap, watch
 from petiole_tools.failure import CliError, explain
 from petiole_tools.options import Options
 from petiole_tools.output import ReaderLeft, paint
@@ -42,6 +42,8 @@ app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.add_typer(gateway.app, name="gateway")
 app.add_typer(device.app, name="device")
 app.command("request", epilog=request.EPILOG)(request.request)
+app.command("send", epilog=mailbox.SEND_EPILOG)(mailbox.send)
+app.command("mailbox", epilog=mailbox.MAILBOX_EPILOG)(mailbox.mailbox)
 app.command("watch", epilog=watch.EPILOG)(watch.watch)
 app.command("tap", epilog=tap.EPILOG)(tap.tap)
 app.command("status", epilog=status.EPILOG)(status.status)

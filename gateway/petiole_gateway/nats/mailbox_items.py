@@ -146,7 +146,7 @@ def parse_mail(
         sources=[source],
         priority=_priority(headers.get(PRIORITY_HEADER)),
         key=parts[4] if kind == "k" else None,
-        reply_to=reply_to if reply_to and _is_subject(reply_to) else None,
+        reply_to=reply_to if reply_to and _is_inbox(reply_to) else None,
     )
 
 
@@ -252,8 +252,8 @@ def _expires_at(headers: Mapping[str, str], queued_at: int) -> int:
         raise UnreadableError(f"{EXPIRES_HEADER} is no time") from error
 
 
-def _is_subject(text: str) -> bool:
-    """Something that may be published to, and not to JetStream's or the server's own subjects."""
-    if len(text) > MAX_REPLY_SUBJECT or text.startswith("$") or any(char <= " " or char in "*>" for char in text):
+def _is_inbox(text: str) -> bool:
+    """Where somebody waits for an answer. Anything else would let a sender publish with the gateway's rights."""
+    if len(text) > MAX_REPLY_SUBJECT or any(char <= " " or char in "*>" for char in text):
         return False
-    return all(text.split("."))
+    return text.startswith("_INBOX.") and all(text.split("."))

@@ -15,6 +15,7 @@ EPILOG = examples(
     "petiole request kitchen blink times=3",
     "petiole request kitchen label '\"top shelf\"'",
     "petiole request kitchen set '{\"level\": 3}' --timeout 30s",
+    "petiole request kitchen identify --wait 10m",
 )
 
 
@@ -26,8 +27,12 @@ def request(
         list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="JSON values in order, or name=value.")
     ] = None,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the reply.")] = "5s",
+    wait: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="If the device cannot be reached now, queue it and wait so long."),
+    ] = None,
 ) -> None:
     """Run a command of a device and print its reply as JSON."""
     from petiole_tools import requests
 
-    run(requests.request(options_of(context), device, command, arguments or [], timeout))
+    run(requests.request(options_of(context), device, command, arguments or [], timeout, wait))
