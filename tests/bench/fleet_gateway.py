@@ -75,7 +75,7 @@ class Bench:
             await asyncio.gather(*(self.gateway.hub.add_device(node.name, node.key) for node in batch))
         return {"devices": len(self.gateway.hub.roster.devices)}
 
-    def mark(self) -> dict[str, Any]:
+    async def mark(self) -> dict[str, Any]:
         hub, leaf = self.gateway.hub, self.gateway.leaf
         now, used = asyncio.get_running_loop().time(), cpu_s()
         seconds, cpu = now - self._marked[0], used - self._marked[1]
@@ -95,8 +95,9 @@ class Bench:
             "durable": self.gateway.store.metrics.stored_total,
             "dropped": dropped,
         }
+        await asyncio.sleep(2 * PROBE_S)
+        self.probe.late_ms.clear()  # collecting all garbage at once was the measurement's
         self._marked = (asyncio.get_running_loop().time(), cpu_s())
-        self.probe.late_ms.clear()  # collecting garbage is the measurement's
         return answer
 
 
@@ -117,7 +118,7 @@ async def main() -> None:
                 order = json.loads(line)
                 if order["do"] == "stop":
                     break
-                _say(await bench.add(order["count"], order["seed"]) if order["do"] == "add" else bench.mark())
+                _say(await bench.add(order["count"], order["seed"]) if order["do"] == "add" else await bench.mark())
         finally:
             await gateway.stop()
 
