@@ -138,6 +138,7 @@ class Gateway:
             with_hub=self._has_hub,
             is_known=lambda device: device in self.hub.roster.devices,
             on_mail=self._mail_arrived,
+            wall=self._wall,
         )
         self.presences = PresenceStore(
             self.connection, site=self.config.site, logger=self.logger, with_hub=self._has_hub
