@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import Error as ClientError
@@ -40,6 +41,7 @@ class Administration:
             "device.show": self._show,
             "device.remove": self._remove,
             "status": self._status,
+            f"{gateway.own_name}.status": self._status,  # of this one, where a site has several
             "tap": self._tap,
         }
 
@@ -128,11 +130,12 @@ class Administration:
         return {"name": name, "removed": True}
 
     def _row(self, device: Device) -> dict[str, Any]:
+        told = self._gateway.hub.presences.document(device)
         place = device.current.place if device.current else None
         return {
             "name": device.name,
             "id": device.id.hex(),
-            "state": self._gateway.hub.state(device),
+            **{name: told[name] for name in ("state", "since_at", "next_wake_at", "period_s")},
             "last_seen_at": None if device.last_seen_at is None else timestamp(device.last_seen_at),
             "joined_at": None if device.joined_at is None else timestamp(device.joined_at),
             "link": place.link.name if place else None,
@@ -171,6 +174,7 @@ class Administration:
         return {
             "site": gateway.config.site,
             "gateway": gateway.own_name,
+            "version": version("petiole"),
             "clock": UNSYNCHRONISED if gateway.clock.is_doubtful() else "synchronised",
             "devices": {"total": len(hub.roster.devices), **states},
             "links": links,
@@ -195,6 +199,8 @@ class Administration:
                 "not_at_hub": await gateway.store.not_at_hub(),
                 **{name: getattr(gateway.store.metrics, name) for name in gateway.store.metrics.__slots__},
             },
+            "mail": {"waiting": len(gateway.mail.mailbox)} if gateway.mail is not None else {},
+            "presence": {"pending": gateway.presences.pending} if gateway.presences is not None else {},
         }
 
     # Looking on --------------------------------------------------------------------------------------------

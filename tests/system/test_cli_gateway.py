@@ -97,7 +97,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             sim.stdout.close()
         left = json.loads(run(config, "device", "list", "--json").stdout)["devices"]
         assert not {one["name"] for one in left} & set(NODES), "the simulation removes its devices"
-        leaf = json.loads(run(config, "status", "--json").stdout)["leaf"]["pid"]
+        leaf = json.loads(run(config, "status", "--json").stdout)["gateways"][0]["leaf"]["pid"]
     finally:
         gateway.send_signal(signal.SIGTERM)
         code = gateway.wait(30)
@@ -265,13 +265,13 @@ def test_frames_are_tapped_with_names_and_values(petiole: Run) -> None:
 def test_the_status_has_links_store_and_leaf(petiole: Run) -> None:
     code, text, _ = petiole("status", "--json")
     assert code == 0
-    status = json.loads(text)
+    (status,) = json.loads(text)["gateways"]
     assert status["site"] == "cabin"
     assert {link["kind"] for link in status["links"]} == {"serial", "udp"}
     assert status["store"]["durability"] == "power-loss"
     code, text, _ = petiole("status")
     assert code == 0
-    for part in ("site cabin", "ttySIM0", "durability", "power-loss"):
+    for part in ("cabin", "ttySIM0", "no hub", "ONLINE", "synchronised"):
         assert part in text
 
 
@@ -283,7 +283,7 @@ def test_a_serial_port_that_another_program_has_is_named_in_the_status(petiole: 
         path.symlink_to(os.ttyname(theirs))
 
         def problem() -> str:
-            links = json.loads(petiole("status", "--json")[1])["links"]
+            links = json.loads(petiole("status", "--json")[1])["gateways"][0]["links"]
             return next((link["problem"] or "" for link in links if link["name"] == str(path)), "")
 
         wait_for("busy port", lambda: problem().endswith("is in use"))
@@ -351,7 +351,7 @@ def test_a_reader_that_leaves_ends_watch_quietly(site: Site) -> None:
 
 
 def test_watch_and_tap_go_on_after_the_leaf_server_was_killed(site: Site) -> None:
-    pid = json.loads(site.run("status", "--json").stdout)["leaf"]["pid"]
+    pid = json.loads(site.run("status", "--json").stdout)["gateways"][0]["leaf"]["pid"]
     watchers = [site.start("watch"), site.start("tap")]
     try:
         for watcher in watchers:

@@ -47,6 +47,7 @@ app.command("mailbox", epilog=mailbox.MAILBOX_EPILOG)(mailbox.mailbox)
 app.command("watch", epilog=watch.EPILOG)(watch.watch)
 app.command("tap", epilog=tap.EPILOG)(tap.tap)
 app.command("status", epilog=status.EPILOG)(status.status)
+app.command("top", epilog=status.TOP_EPILOG)(status.top)
 app.add_typer(hub.app, name="hub")
 app.command("sim", epilog=sim.EPILOG)(sim.sim)
 

@@ -11,7 +11,7 @@ from petiole import wire
 from petiole_tools.client import checked_name, connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
-from petiole_tools.output import ago, note, paint, say, say_fields, say_json, say_table, value_text
+from petiole_tools.output import ago, note, paint, say, say_fields, say_json, say_table, until, value_text
 
 STATE_STYLES = {"online": "green", "asleep": "cyan", "overdue": "yellow", "offline": "red"}
 _LINK_MEANT = "udp://HOST:PORT, udp:// (search the network), uart or console"
@@ -102,6 +102,7 @@ async def show_all(options: Options) -> None:
             str(device["name"]),
             str(device["state"]),
             ago(device.get("last_seen_at")),
+            until(device.get("next_wake_at")),
             str(device.get("link") or "-"),
             str(device.get("firmware") or "-"),
             str(device.get("boot_count") or 0),
@@ -109,7 +110,7 @@ async def show_all(options: Options) -> None:
         ]
         for device in devices
     ]
-    say_table(["NAME", "STATE", "LAST SEEN", "LINK", "FIRMWARE", "BOOTS", "READINGS"], rows)
+    say_table(["NAME", "STATE", "LAST SEEN", "NEXT WAKE", "LINK", "FIRMWARE", "BOOTS", "READINGS"], rows)
 
 
 async def show(options: Options, name: str) -> None:

@@ -53,11 +53,15 @@ def say_json(value: Any, *, indent: int | None = 2) -> None:
 
 def say_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """Columns as wide as their widest cell."""
+    for text in table_lines(headings, rows):
+        say(text)
+
+
+def table_lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The same as lines."""
     rows = [[clean(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
-    say(paint(_line(headings, widths), "dim"))
-    for row in rows:
-        say(_line(row, widths))
+    return [paint(_line(headings, widths), "dim"), *(_line(row, widths) for row in rows)]
 
 
 def say_fields(fields: Sequence[tuple[str, str]]) -> None:
@@ -105,6 +109,15 @@ def ago(at: object) -> str:
     if moment is None:
         return "never"
     return f"{span((datetime.now(UTC) - moment).total_seconds())} ago"
+
+
+def until(at: object) -> str:
+    """How long it is to a time: `in 3 s`; - for none."""
+    moment = parse_time(at)
+    if moment is None:
+        return "-"
+    left_s = (moment - datetime.now(UTC)).total_seconds()
+    return f"in {span(left_s)}" if left_s >= 0 else f"{span(-left_s)} ago"
 
 
 def span(seconds: float) -> str:
