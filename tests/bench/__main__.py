@@ -1,5 +1,5 @@
-"""Run measurements: `python -m tests.bench [GROUP ...]`, groups: wire heap flash latency throughput, and fleet, which
-takes ten minutes and runs only when it is named."""
+"""Run measurements: `python -m tests.bench [GROUP ...]`, groups: wire wake heap flash latency throughput, and fleet,
+which takes ten minutes and runs only when it is named."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import asyncio
 import sys
 from pathlib import Path
 
-from . import flash_wear, node_heap, wire_sizes
+from . import flash_wear, node_heap, wake_cycle, wire_sizes
 from .report import Result, table, write_json
 
 OUTPUT = Path("build/bench.json")
-GROUPS = ("wire", "heap", "flash", "latency", "throughput")
+GROUPS = ("wire", "wake", "heap", "flash", "latency", "throughput")
 LONG_GROUPS = ("fleet",)
 
 
@@ -26,6 +26,8 @@ def main() -> int:
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
         if name == "wire":
             results += wire_sizes.measure()
+        elif name == "wake":
+            results += wake_cycle.measure()
         elif name == "heap":
             results += node_heap.measure()
         elif name == "flash":
