@@ -182,6 +182,11 @@ class Device:
     def count_drop(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
 
+    @property
+    def has_unstored_presence(self) -> bool:
+        """Whether the device is known to be in another state than an earlier run has stored."""
+        return self.presence.heard_at is not None and self.presence.state != (self.kept_presence or {}).get("state")
+
     def knows_manifest(self, digest: bytes) -> bool:
         """Whether the manifest of this hash is here; else names of channels are not known yet."""
         return self.manifest is not None and self.manifest_hash == digest

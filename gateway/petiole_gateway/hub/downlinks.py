@@ -125,7 +125,8 @@ class Downlinks:
 
     async def _store_exactly(self, entry: DeviceSession) -> None:
         session = entry.session
-        if session.replay.highest > 0 and session.send_counter != entry.reserved_send:
+        is_other = session.send_counter != entry.reserved_send or entry.device.has_unstored_presence
+        if session.replay.highest > 0 and is_other:
             await self._roster.store_session(entry, session.send_counter, session.replay.highest)
 
     async def _store(self, entry: DeviceSession) -> None:
