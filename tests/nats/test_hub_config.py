@@ -140,6 +140,23 @@ async def test_a_site_reaches_its_own_mail_only(rig: Rig) -> None:
     await connection.close()
 
 
+async def test_a_site_cannot_roll_up_what_became_of_others_mail(rig: Rig) -> None:
+    await rig.start()
+    await until(lambda: _made(rig), "streams of mail")
+    await rig.linked()
+    await rig.hub_connection.client.request("$KV.mailbox.site2.d.i", b"theirs", timeout=5)
+    client, own = rig.connection.client, f"$KV.mailbox.{SITE}.d"
+    for kind in ("all", "sub"):
+        await client.publish(f"$JS.hub.API.{own}.{kind}", b"{}", headers={"Nats-Rollup": kind})
+
+    async def is_behind() -> bool:
+        await client.publish(f"$JS.hub.API.{own}.last", b"{}")
+        return await rig.hub_api.message_on("KV_mailbox", f"{own}.last") is not None
+
+    await until(is_behind, "what came after them")
+    assert await rig.hub_api.message_on("KV_mailbox", "$KV.mailbox.site2.d.i") is not None
+
+
 async def test_a_site_hears_no_answers_and_no_mail_of_others(rig: Rig) -> None:
     await rig.start()
     await until(lambda: _made(rig), "streams of mail")

@@ -61,7 +61,8 @@ def box_config(name: str, subjects: str, notices: str, replicas: int) -> Documen
 
 
 def documents_config(max_bytes: int, replicas: int) -> Document:
-    """The bucket `mailbox`. It drops its oldest rather than refuse: it is history."""
+    """The bucket `mailbox`. It drops its oldest rather than refuse: it is history. No rollup: with it a site that may
+    write its own documents could remove those of all others."""
     return {
         "name": DOCUMENT_STREAM,
         "subjects": ["$KV.mailbox.>"],
@@ -73,7 +74,7 @@ def documents_config(max_bytes: int, replicas: int) -> Document:
         "max_bytes": max_bytes,
         "max_age": (BOX_MAX_AGE_DAYS + DOCUMENT_DAYS) * _DAY,
         "allow_msg_ttl": True,
-        "allow_rollup_hdrs": True,
+        "allow_rollup_hdrs": False,
         "allow_direct": True,
     }
 
