@@ -26,6 +26,8 @@ from .subjects import checked_token, is_token
 NAME_FILE = "gateway.name"
 # Over the caller's patience, which the other gateway keeps: its own word is better than ours.
 FORWARD_GRACE_S = 0.5
+# News on their way into a full socket; the newest are lost: one for each device of a large site whose nodes all join.
+MAX_TELLING = 1024
 
 
 def gateway_name(state_dir: Path) -> str:
@@ -70,7 +72,9 @@ class SiteGateways:
                 await self._served.unsubscribe()
 
     def tell(self, kind: str, device: str) -> None:
-        """Tell the others. Lost while there is no connection: the documents say it, too."""
+        """Tell the others. Lost while there is no connection or too much waits for it: the documents say it, too."""
+        if len(self._tasks) >= MAX_TELLING:
+            return
         news = {"gateway": self._own, "kind": kind, "device": device}
         task = asyncio.get_running_loop().create_task(self._publish(json.dumps(news).encode()))
         self._tasks.add(task)
