@@ -118,7 +118,7 @@ async def test_a_service_that_is_slow_is_given_up_by_the_gateway(world: World) -
     item = node.endpoint.request("slow.one", None, 200, 0)
     item.expires_at = 1 << 60
     node.pump()
-    await heard.wait()
+    await until(heard.is_set)
     await until(lambda: any(e[0] == "reply" and e[1] is item and e[2] == 408 for e in node.events))
 
 
