@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from petiole import cbor, manifest, wire
+from petiole import frame as frames
 from petiole.items import Encoded, Request
 from petiole.records import varint
 from petiole.session import MAX_QUEUE
@@ -447,3 +448,18 @@ def test_virtual_time_passes_by_itself() -> None:
         assert now_ms() - before == 3_600_000
 
     run(main())
+
+
+@with_site
+async def test_a_message_that_is_never_complete_is_counted_for_its_device(site: Site) -> None:
+    node = await site.node("a", MemoryLink())
+    session = node.endpoint.session
+    assert session is not None
+    fragment = bytes((wire.FRAGMENT, 200, 0)) + (500).to_bytes(2, "big") + bytes(wire.FRAGMENT_SIZE)
+    frame = frames.seal_data(session.keys, session.send_counter, fragment, session.address, False)
+    session.send_counter += 1
+    site.hub.receive(Place(node.link, node.peer), frame)
+    await asyncio.sleep(wire.REASSEMBLY_MS / 1000 - 1)
+    assert "fragment_timeout" not in site.hub.device("a").dropped
+    await asyncio.sleep(2)
+    assert site.hub.device("a").dropped["fragment_timeout"] == 1

@@ -65,6 +65,9 @@ class DeviceSession:
     is_leaving: bool = False  # it has said that it listens no more
     announced_ms: int | None = None  # until its next wake, where that is not its period
 
+    def __post_init__(self) -> None:
+        self.session.dropped = self.device.dropped  # what the session drops counts as the device's
+
     @property
     def address(self) -> int:
         return self.session.address
