@@ -27,7 +27,7 @@ if MYPY:
     from collections.abc import Callable
 
     from petiole.contracts import CborValue, Outbox
-    from petiole.frame import Keys, Split
+    from petiole.frame import Split
     from petiole.join import Joiner
 
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
@@ -57,7 +57,7 @@ class NodeEndpoint:
         self.dropped: dict[str, int] = {}
         self.joins_total = 0
         self.origin = b""  # of the session: its JOIN_REQUEST and the nonce of the accept
-        self._joiner = joiner
+        self.joiner = joiner
         self._random = random
         self.manifest = manifest
         self._boot = boot
@@ -73,7 +73,7 @@ class NodeEndpoint:
         self._fed_sequence = 0  # highest reading given to the session
         self._open: list[Request] = []
         self.seen: list[int] = []  # ids of requests that were executed, in this session
-        self._executing: list[int] = []
+        self.executing: list[int] = []
         self._described: Encoded | None = None  # the manifest on its way
 
     # The link ----------------------------------------------------------------------------------------------
@@ -88,33 +88,11 @@ class NodeEndpoint:
         if self.state != states.ONLINE:
             self._join_soon(now)
 
-    def resume(self, session: Session, origin: bytes) -> None:
-        """Go on with a session of before a sleep, made by `petiole.resume`. Nothing is sent until `wake`."""
-        self.session = session
-        self.origin = origin
-        session.dropped = self.dropped
-        session.clock_offset = self.clock.offset
-        self.state = states.after(self.state, states.RESUMED)
-
-    def keys(self, origin: bytes) -> "Keys":
-        return self._joiner.resume(origin)
-
-    def doubt_session(self, now: int) -> None:
-        """The gateway was not heard for long: join beside the session, which goes on if it answers."""
-        if self.session is not None:
-            self._lose(now)
-
-    def take_gap(self, dropped: int) -> None:
-        """The oldest reading does not follow what was sent before: FLOOR says so."""
-        if self.session is not None:
-            self.session.needs_floor = True
-            self.session.dropped_readings = dropped
-
     def lose_session(self, now: int) -> None:
         """Give up the session with all that waits in it, and join anew. The outbox stays, and what it holds is sent."""
         self.session = None
         if self.state == states.ONLINE:
-            self._lose(now)
+            self.lose(now)
 
     def link_down(self) -> None:
         """Nothing can be sent. Session and outbox stay."""
@@ -149,16 +127,16 @@ class NodeEndpoint:
 
     def reply(self, id: int, status: int, value: object) -> None:
         """Answer a command. A result too large, deep or long for a message becomes status 413; TypeError: no CBOR."""
-        if id not in self._executing:
+        if id not in self.executing:
             return  # its session is gone
         try:
             data = bytes((wire.REPLY,)) + cbor.encode((id, status, value))
         except ValueError:
             data = b""
         except MemoryError:
-            self._executing.remove(id)  # there is none for another answer either
+            self.executing.remove(id)  # there is none for another answer either
             raise
-        self._executing.remove(id)
+        self.executing.remove(id)
         if not 0 < len(data) <= wire.MAX_MESSAGE:
             data = bytes((wire.REPLY,)) + cbor.encode((id, wire.TOO_LARGE, "result"))
         if self.session is not None:
@@ -200,7 +178,7 @@ class NodeEndpoint:
             session is not None
             and self.state == states.ONLINE
             and not self._open
-            and not self._executing
+            and not self.executing
             and self.mail.is_idle
             and session.is_settled(now)
         )
@@ -232,7 +210,8 @@ class NodeEndpoint:
                 times.append(self._join_at)
             if self.session is not None:
                 self._feed()
-                times.append(self.session.opened_at + wire.KEEPALIVE_MS if self._is_idle() else now + wire.KEEPALIVE_MS)
+                is_idle = self._is_idle() and not self.session.is_suspended
+                times.append(self.session.opened_at + wire.KEEPALIVE_MS if is_idle else now + wire.KEEPALIVE_MS)
                 candidate = self.session.deadline(now)
                 if candidate is not None:
                     times.append(candidate)
@@ -253,8 +232,8 @@ class NodeEndpoint:
         self._join_tries = 0
 
     def _join_request(self, now: int) -> bytes:
-        if self._join_tries % wire.JOIN_TRIES == 0 or not self._joiner.request:
-            self._joiner.start(
+        if self._join_tries % wire.JOIN_TRIES == 0 or not self.joiner.request:
+            self.joiner.start(
                 self._random(wire.JOIN_RANDOM_LENGTH),
                 self._boot,
                 self._reset_reason,
@@ -265,7 +244,7 @@ class NodeEndpoint:
         self._join_tries += 1
         self._join_at = now + wait + wait * self._random(1)[0] // 1024  # up to a quarter more
         self._request_sent_at = now
-        return self._joiner.request
+        return self.joiner.request
 
     def _is_idle(self) -> bool:
         session = self.session
@@ -276,11 +255,12 @@ class NodeEndpoint:
         if session is None:
             return
         if session.silent_timeouts >= wire.SILENT_TIMEOUTS or session.send_counter >= wire.COUNTER_LIMIT:
-            self._lose(now)
-        if self._is_idle() and now - session.opened_at >= wire.KEEPALIVE_MS:
+            self.lose(now)
+        if self._is_idle() and not session.is_suspended and now - session.opened_at >= wire.KEEPALIVE_MS:
             session.send(Encoded(bytes((wire.PING,))))
 
-    def _lose(self, now: int) -> None:
+    def lose(self, now: int) -> None:
+        """Nobody answers: join beside the session, which goes on if it is heard."""
         if self.state == states.ONLINE:
             self._join_soon(now)
         self.state = states.after(self.state, states.SILENT)
@@ -344,7 +324,7 @@ class NodeEndpoint:
             for record in incoming.records:
                 self._take(record, now, events)
         if self.state == states.REJOINING and session.send_counter < wire.COUNTER_LIMIT:
-            self._joiner.request = b""
+            self.joiner.request = b""
         if session.send_counter < wire.COUNTER_LIMIT:
             self.state = states.after(self.state, states.OPENED)
         self._collect(session, events)
@@ -366,9 +346,9 @@ class NodeEndpoint:
     def _accept(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
         if not self._wants_join():
             return "unexpected"
-        accept = self._joiner.accept(part, self.outbox.next_sequence)
+        accept = self.joiner.accept(part, self.outbox.next_sequence)
         if accept is None:
-            return "tag" if self._joiner.request else "unexpected"
+            return "tag" if self.joiner.request else "unexpected"
         old = self.session
         if not self.outbox.has_memory or accept.sequence >= self.outbox.next_sequence:
             # Numbers above our own are another outbox's: what we keep is not in them.
@@ -393,7 +373,7 @@ class NodeEndpoint:
         self._refused_wait = wire.REFUSED_RETRY_MS
         self._fed_sequence = 0
         self.seen = []
-        self._executing = []
+        self.executing = []
         self._described = None
         self._carry_over(old, session, events)
         events.append(("online",))
@@ -428,7 +408,7 @@ class NodeEndpoint:
             if self._rejected_at is not None and now - self._rejected_at < wire.REJOIN_AFTER_REJECT_MS:
                 return ""
             self._rejected_at = now
-            self._lose(now)
+            self.lose(now)
         elif self._wants_join():
             self._join_at = now + self._refused_wait
             self._join_tries = 0
@@ -490,8 +470,8 @@ class NodeEndpoint:
         if len(self.seen) == wire.REMEMBERED_REQUESTS:
             self.seen.pop(0)
         self.seen.append(id)
-        self._executing.append(id)
-        if len(self._executing) > wire.MAX_OPEN_REQUESTS:
+        self.executing.append(id)
+        if len(self.executing) > wire.MAX_OPEN_REQUESTS:
             self.reply(id, wire.TOO_MANY, "busy")
         else:
             events.append(("command", id, value[1], value[2]))

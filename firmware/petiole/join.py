@@ -86,12 +86,16 @@ class Joiner:
         self.request = clear + self._seal(nonce, clear, body)
         return self.request
 
+    def keys(self, request: bytes, nonce: bytes) -> "tuple[Keys, Aead]":
+        """Of the session that this request and the nonce of its accept made, and the AEAD of the accept."""
+        return session_keys(self._aead, self._key, request, nonce, True, self._tag_length)
+
     def accept(self, part: Split, next_sequence: int) -> JoinAccept | None:
         """Open a JOIN_ACCEPT of the last request; None if it is not one."""
         if not self.request or part.header & 7 != wire.VERSION:
             return None
         nonce = part.body[: wire.ACCEPT_NONCE_LENGTH]
-        keys, aead = session_keys(self._aead, self._key, self.request, nonce, True, self._tag_length)
+        keys, aead = self.keys(self.request, nonce)
         sealed = part.body[wire.ACCEPT_NONCE_LENGTH :]
         text = aead.open(oscore.nonce(keys.common_iv, wire.GATEWAY_ID, b"\x00"), bytes((part.header,)), sealed)
         size = 4 if part.header & wire.FULL_SEQUENCE else 2
@@ -110,11 +114,6 @@ class Joiner:
         self.request = b""
         is_doubtful = part.header & wire.DOUBTFUL_CLOCK != 0
         return JoinAccept(keys, address, sequence, int.from_bytes(nonce[:6], "big"), is_doubtful, size == 4, origin)
-
-    def resume(self, origin: bytes) -> Keys:
-        """The keys of a session that was joined before."""
-        split = len(origin) - wire.ACCEPT_NONCE_LENGTH
-        return session_keys(self._aead, self._key, origin[:split], origin[split:], True, self._tag_length)[0]
 
 
 def open_request(aead: "AeadFactory", device_key: bytes, frame: bytes) -> JoinRequest | None:

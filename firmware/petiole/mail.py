@@ -92,6 +92,10 @@ class Mail:
                 again = self._results[position] = Result(result.item, result.status, result.data)
                 session.send(again)
 
+    def forget(self, item: int) -> None:
+        """The item was not begun; it comes again."""
+        self._running.remove(item)
+
     def interrupt(self) -> None:
         """Whoever carried items out has stopped; they come again, as redeliveries."""
         self._running = []

@@ -10,7 +10,7 @@ opened: the window goes on as it was.
 """
 
 from petiole import manifest as manifests
-from petiole import wire
+from petiole import states, wire
 from petiole.session import Session
 
 MYPY = False  # the type checker takes it for true
@@ -70,7 +70,7 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     if offset and knows_clock:
         endpoint.clock.offset = offset
         endpoint.clock.is_doubtful = bool(is_doubtful)
-    keys = endpoint.keys(fixed[:_ORIGIN])
+    keys = endpoint.joiner.keys(fixed[:_REQUEST], fixed[_REQUEST:_ORIGIN])[0]
     address = int.from_bytes(fixed[_ORIGIN : _ORIGIN + 2], "big")
     session = Session(keys, address, wire.WINDOW_UPLINK, now, False, send_counter)
     session.replay.highest = highest
@@ -80,5 +80,9 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     session.acked_sequence = outbox.acked_sequence
     session.needs_floor = outbox.oldest_sequence != outbox.acked_sequence + 1
     session.is_suspended = True
-    endpoint.resume(session, fixed[:_ORIGIN])
+    session.dropped = endpoint.dropped
+    session.clock_offset = endpoint.clock.offset
+    endpoint.session = session
+    endpoint.origin = fixed[:_ORIGIN]
+    endpoint.state = states.after(endpoint.state, states.RESUMED)
     return True

@@ -48,29 +48,3 @@ def test_what_a_doubtful_clock_said_is_forgotten_when_it_is_sure():
     clock.sample(7000, 1000, 1100, True)
     assert clock.is_doubtful
     assert clock.time(1100) == 7050
-
-
-def test_the_drift_of_a_sleeping_clock_is_learnt():
-    """An RC oscillator that is 2 % slow while the node sleeps: an hour is wrong by 72 s at first."""
-    clock = Clock()
-    true = TIME
-    now = 0
-    clock.sample(true, now, now, False)
-    errors = []
-    for _ in range(8):
-        true += 3600000
-        now += 3600000 * 98 // 100
-        clock.sleep(3600000 * 98 // 100)
-        errors.append(abs(clock.time(now) - true))
-        clock.sample(true, now, now, False)
-    assert errors[0] == 72000
-    assert errors[-1] < 2000
-
-
-def test_a_gateway_whose_clock_is_set_teaches_no_drift():
-    clock = Clock()
-    clock.sample(TIME, 0, 0, False)
-    clock.sleep(60000)
-    clock.sample(TIME + 3600000, 60000, 60000, False)
-    assert clock.drift_ppm == 0
-    assert clock.time(60000) == TIME + 3600000

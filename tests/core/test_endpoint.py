@@ -419,9 +419,9 @@ def test_a_peer_cannot_fill_the_queue():
         peer.say(b"\x01" + cbor.encode([id, 0, []]) + b"\x4a")
     assert len(peer.node.session.queue) < MAX_QUEUE
     assert peer.node.dropped["unexpected"] > 0
-    assert len(peer.node._executing) <= 8
+    assert len(peer.node.executing) <= 8
     assert len(peer.node.seen) <= 16
-    for id in list(peer.node._executing):
+    for id in list(peer.node.executing):
         peer.node.reply(id, 0, None)
 
 

@@ -112,7 +112,7 @@ def test_no_frame_disturbs_a_node(plan: list[Step]) -> None:
             peer_counter = min(peer_counter + value[1], 0xFFFFFFFF)
             frame = frames.seal_data(keys, peer_counter, value[0][:230], None, True)
         elif what == "accept":
-            request = node._joiner.request
+            request = node.joiner.request
             if request:
                 frame = sealed_accept(request, (TIME + now).to_bytes(6, "big") + b"\x02", value)
         elif what == "ack" and node.session is not None:
@@ -133,8 +133,8 @@ def test_no_frame_disturbs_a_node(plan: list[Step]) -> None:
                 peer_counter = 0
         node.expire(now)
         last = drain(node.next_frame, now) or last
-        assert len(node._seen) <= wire.REMEMBERED_REQUESTS
-        assert len(node._executing) <= wire.MAX_OPEN_REQUESTS
+        assert len(node.seen) <= wire.REMEMBERED_REQUESTS
+        assert len(node.executing) <= wire.MAX_OPEN_REQUESTS
         assert len(node._echoes) <= wire.ECHO_MEMORY
         if node.session is not None:
             check_bounds(node.session, node.session.send_counter < wire.COUNTER_LIMIT)
@@ -210,7 +210,7 @@ def test_a_flood_fills_nothing(what: str, count: int, is_node: bool) -> None:
             assert not isinstance(part, str)
             assert not isinstance(session.receive_data(part, 10), str)
         check_bounds(session, False)
-        assert len(node._executing) <= wire.MAX_OPEN_REQUESTS
+        assert len(node.executing) <= wire.MAX_OPEN_REQUESTS
     drain(node.next_frame if is_node else session.next_frame, 10)
     check_bounds(session, True)
 
