@@ -10,6 +10,7 @@ if MYPY:
 
     from petiole.endpoint import NodeEndpoint
     from petiole_node.contracts import Link, Port
+    from petiole_node.progress import Progress
 
 _WAKE_MS = 2000  # a watchdog of 8 s is fed several times
 _PATIENCE_MS = 15000  # of one link: four tries to join
@@ -33,11 +34,14 @@ class Carrier:
     ) -> None:
         self.link: Link | None = None
         self.wakes_total = 0
+        self.stepped: asyncio.Event | None = None  # set whenever something was sent or heard; of a sleepy node
+        self.progress: Progress | None = None  # what the watchdog is fed for; None: for each step
         self._endpoint = endpoint
         self._links = links
         self._port = port
         self._dispatch = dispatch
         self._log = log
+        self._keeper: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._attention = asyncio.Event()  # the keeper of the links has something to do
         self._error: OSError | None = None  # of the link in use
@@ -57,7 +61,7 @@ class Carrier:
 
     async def run(self) -> None:
         """Runs until cancelled. Raises only what is a mistake in the program."""
-        keeper = asyncio.create_task(self.guard(self._keep()))
+        self._keeper = asyncio.create_task(self.guard(self._keep()))
         try:
             while True:
                 try:
@@ -65,11 +69,17 @@ class Carrier:
                 except MemoryError:
                     await self._relieve()
         finally:
-            keeper.cancel()
+            self._keeper.cancel()
             if self.link is not None:
-                self.link.close()
-                self.link = None
-                self._endpoint.link_down()
+                self._release(self.link)
+
+    def reopen(self) -> None:
+        """The network is gone, as after a sleep: open the link anew."""
+        link = self.link
+        if link is not None and link.is_addressed and self._keeper is not None:
+            self._keeper.cancel()
+            self._release(link)
+            self._keeper = asyncio.create_task(self.guard(self._keep()))
 
     async def guard(self, work: "Awaitable[None]") -> None:
         """Await something; what it raises comes out of `run`."""
@@ -88,9 +98,12 @@ class Carrier:
         endpoint = self._endpoint
         self._dispatch(endpoint.expire(self._port.now()))
         await self._send()
-        self._watch(self._port.now())
-        self._port.feed_watchdog()
         now = self._port.now()
+        self._watch(now)
+        if self.progress is None or self.progress.late(now) is None:
+            self._port.feed_watchdog()
+        if self.stepped is not None:
+            self.stepped.set()
         deadline = endpoint.deadline(now)
         wait = _WAKE_MS
         if deadline is not None:
@@ -234,7 +247,7 @@ class Carrier:
         self._error = None
         self._since = self._port.now()
         self._endpoint.link_up(self._since, link.is_addressed)
-        if self._endpoint.state == states.ONLINE:
+        if self._endpoint.state == states.ONLINE and self.stepped is None:
             self._endpoint.ask_time()  # an answer tells that this link works
         self.link = link
         self._wake.set()

@@ -21,8 +21,9 @@ class Channel:
     async def publish(self, value: object, confirmed: bool = True, wait: bool = True) -> "Pending | bool":
         """Publish a reading taken now.
 
-        Confirmed: returns when it is on the gateway's disk; with `wait=False` as soon as the outbox has it, and what
-        is returned can be waited for later. A full outbox makes it wait for room; nothing is ever thrown away.
+        Confirmed: returns when it is on the gateway's disk, or in flash of a node that stores readings; with
+        `wait=False` as soon as the outbox has it, and what is returned can be waited for later. A full outbox makes it
+        wait for room; nothing is thrown away silently.
         Not confirmed: returns at once; False if it is lost already, because the node is offline or the link too slow.
         Raises LocalError for a value that does not fit the channel.
         """
@@ -42,6 +43,12 @@ class Pending:
     def is_durable(self) -> bool:
         return self._item.is_done
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether no reset can lose it any more: it is durable, or stored in the node."""
+        return self._item.is_done or self._item.outcome == "stored"
+
     async def wait(self) -> None:
-        """Return when the reading is on the gateway's disk."""
+        """Return when the reading is on the gateway's disk, or stored in the node. Raises QueueFull if there is no
+        room for it."""
         await self._node._durable(self._item)

@@ -24,3 +24,8 @@ class RequestError(PetioleError):
 
 class BadArguments(PetioleError):
     """A command was called with arguments that it does not take; the text says which."""
+
+
+def describe(error: BaseException) -> str:
+    """What an error says, or its name."""
+    return str(error) or type(error).__name__

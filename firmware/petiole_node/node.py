@@ -3,7 +3,7 @@
 import asyncio
 import sys
 
-from petiole import cbor, manifest, wire
+from petiole import manifest, wire
 from petiole.endpoint import NodeEndpoint
 from petiole.errors import LocalError, QueueFull
 from petiole.join import Joiner
@@ -12,19 +12,24 @@ from petiole_node import commands, links
 from petiole_node import port as ports
 from petiole_node.carrier import Carrier
 from petiole_node.channel import Channel, Pending
-from petiole_node.errors import BadArguments, RequestError
+from petiole_node.errors import RequestError, describe
+from petiole_node.execution import Execution
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Callable
 
+    from petiole.contracts import Outbox as AnyOutbox
     from petiole.items import Item, Measured
     from petiole_node.contracts import Handler, Json, Port
+    from petiole_node.cycle import Cycle
+    from petiole_node.store import Store
 
 VERSION = "0.1.0"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _UNSENT = 6
 _LOOK_AGAIN_S = 0.1
+_OUTBOX_BYTES = 65536  # where a node sleeps and nobody has said otherwise
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
 
@@ -45,9 +50,11 @@ class Node:
         self.dropped: dict[str, int] = {}
         self.endpoint: NodeEndpoint | None = None
         self.carrier: Carrier | None = None
+        self._execution: Execution | None = None
+        self._store: Store | None = None
+        self._cycle: Cycle | None = None
         self._firmware = firmware
-        self._boots = self.port.boot_count()
-        self._reset_reason = self.port.reset_reason()
+        self._boots = self._reset_reason = 0  # known when it is known whether this was a sleep
         self._started_at = self.port.now()
         self._channels: list[list[object]] = []
         self._commands: dict[int, commands.Command] = {}
@@ -126,35 +133,63 @@ class Node:
 
     # Running -----------------------------------------------------------------------------------------------
 
-    def run(self, main: "Handler | None" = None) -> None:
-        """Run for ever; `main`, an async function, beside. Ctrl-C and what `main` raises come out."""
+    def run(self, main: "Handler | None" = None, period_s: "int | None" = None) -> None:
+        """Run for ever; `main`, an async function, beside. Ctrl-C and what `main` raises come out.
+
+        `period_s` makes a sleepy node: `main` runs in each wake, and when it has returned and everything is said and
+        answered, the node sleeps. It may return the seconds until the next wake, if they are not the period.
+        """
         try:
-            asyncio.run(self._run(main))
+            asyncio.run(self._run(main, period_s))
         except KeyboardInterrupt:
             self.port.interrupted()
             raise
 
-    async def _run(self, main: "Handler | None") -> None:
-        await self.start()
+    async def _run(self, main: "Handler | None", period_s: "int | None") -> None:
+        await self.start(period_s)
         try:
-            if main is not None:
+            if self._cycle is not None and (period_s or main is None):
+                self._tasks.append(asyncio.create_task(self._ready("run")[1].guard(self._cycle.run(main))))
+            elif main is not None:
                 self._tasks.append(asyncio.create_task(self._ready("run")[1].guard(main())))
             await self._tasks[0]
         finally:
             await self.stop()
 
-    async def start(self) -> None:
+    def awake(self) -> "Cycle":
+        """`async with node.awake() as wake:`, one wake of a node with `period_s` in its settings, then it sleeps; for
+        `wake.next_s` seconds if that is set."""
+        if self._cycle is None:
+            raise LocalError("awake", "only a node with period_s sleeps")
+        return self._cycle
+
+    def is_redelivered(self) -> bool:
+        """In a command's handler: whether it may have been begun before, and ended by a sleep or a reset."""
+        return self._execution is not None and self._execution.is_redelivered()
+
+    async def start(self, period_s: "int | None" = None) -> None:
         """Join the gateway, and keep at it, in the background."""
         if self.endpoint is not None:
             raise LocalError("start", "the node has started already")
         entries = [self._commands[number].entry() for number in range(len(self._commands))]
-        data = manifest.encode(self._firmware, list(self._channels), list(entries), [0, 0])
+        period_s = self._rest(period_s)
+        self._boots = self.port.boot_count()
+        self._reset_reason = self.port.reset_reason()
+        power: list[int] = [1 if period_s else 0, period_s]
+        data = manifest.encode(self._firmware, list(self._channels), list(entries), power)
         joiner = Joiner(self.port.aead, self.settings["key"])
-        outbox = Outbox(self.settings["outbox"])
+        outbox = self._open_outbox()
         self.endpoint = NodeEndpoint(joiner, self.port.random, data, outbox, self._boots & 255, self._reset_reason)
         used = [links.create(settings, self.port) for settings in self.settings["links"]]
         self.port.settle()
         self.carrier = Carrier(self.endpoint, used, self.port, self._dispatch, self._log)
+        self._execution = Execution(self.endpoint, self._commands, self.port, self.carrier.wake, self._count, self._log)
+        if self._store is not None:
+            self._store.attach(self.endpoint, self.carrier.wake)
+        if self._cycle is not None:
+            self._cycle.attach(self.endpoint, self.carrier, self._execution, self._store)
+        else:
+            self.every(_ASK_TIME_S)(self._ask_time)
         for warning in self.settings["warnings"]:
             self._log(30, warning)
         crash = self.port.take_crash()
@@ -164,13 +199,36 @@ class Node:
         if self.settings["watchdog_s"]:
             self.port.start_watchdog(self.settings["watchdog_s"])
         self._tasks.append(asyncio.create_task(self.carrier.run()))
-        self.every(_ASK_TIME_S)(self._ask_time)
+        if self._store is not None:
+            self._tasks.append(asyncio.create_task(self._store.run()))
         for seconds, handler in self._periodic:
             self._tasks.append(asyncio.create_task(self._repeat(seconds, handler)))
 
+    def _rest(self, period_s: "int | None") -> int:
+        """The period of a sleepy node, of which what sleeps is imported here; 0 of one that stays awake."""
+        period: int = self.settings["period_s"] if period_s is None else period_s
+        if period or self.settings["outbox_bytes"]:
+            self.port.settle()  # while there is room in one piece, before more modules are loaded
+        if period:
+            from petiole_node.cycle import Cycle  # noqa: PLC0415 - sleepy nodes only
+
+            self._cycle = Cycle(self.port, self.settings, period)
+            if self.settings["sleep"] == "deep" and not self.settings["outbox_bytes"]:
+                self.settings["outbox_bytes"] = _OUTBOX_BYTES  # RAM does not outlive a sleep
+        return period
+
+    def _open_outbox(self) -> "AnyOutbox":
+        if not self.settings["outbox_bytes"]:
+            return Outbox(self.settings["outbox"])
+        from petiole_node.store import Store  # noqa: PLC0415 - nodes with a durable outbox only
+
+        retained = None if self._cycle is None else self._cycle.sleeper.outbox
+        self._store = Store(self.port, self.settings, self._boots, retained, self._stored)
+        return self._store.outbox
+
     async def stop(self) -> None:
         """Stop everything that `start` began. What the outbox holds is lost with the node."""
-        for task in self._tasks:
+        for task in self._tasks + ([] if self._execution is None else self._execution.tasks):
             task.cancel()
         self._tasks = []
         await asyncio.sleep(0)
@@ -191,7 +249,7 @@ class Node:
                 self._count("memory")
             except Exception as error:
                 self._count("task_failed")
-                self._log(40, "every " + str(seconds) + " s: " + _text(error))
+                self._log(40, "every " + str(seconds) + " s: " + describe(error))
             await asyncio.sleep(max(0.0, seconds - (self.port.now() - started) / 1000))
 
     # Readings ----------------------------------------------------------------------------------------------
@@ -210,7 +268,9 @@ class Node:
                         self._room.clear()
                         await self._room.wait()
         except (TypeError, ValueError) as error:
-            raise LocalError(channel.name, _text(error))
+            raise LocalError(channel.name, describe(error))
+        if self._store is not None:
+            self._store.look()
         carrier.wake()
         if wait:
             await self._durable(item)
@@ -220,10 +280,15 @@ class Node:
         """Put a reading into the outbox. None: it is full, or memory is; both get better with what leaves it."""
         endpoint = self._ready("publish")[0]
         waiting = len(endpoint.outbox.items)
-        if waiting >= self.settings["outbox"] or (waiting and not self.port.has_room()):
+        is_full = self._store is None and waiting >= self.settings["outbox"]
+        if is_full or (waiting and not self.port.has_room()):
             return None
         try:
             return endpoint.publish(channel.number, value, taken)
+        except QueueFull:
+            if self._store is not None:
+                self._store.press()
+            return None
         except MemoryError:
             self._count("memory")
             if not waiting:
@@ -240,8 +305,11 @@ class Node:
         carrier.wake()
         return True
 
-    async def _durable(self, item: "Item") -> None:
-        while not item.is_done:
+    async def _durable(self, item: "Measured") -> None:
+        """Raises QueueFull if a durable outbox has thrown it away."""
+        if self._cycle is not None:
+            self._cycle.speak()
+        while not (item.is_done or item.outcome):
             try:
                 event = self._waiting.get(item)
                 if event is None:
@@ -249,6 +317,13 @@ class Node:
                 await event.wait()
             except MemoryError:
                 await asyncio.sleep(_LOOK_AGAIN_S)  # the reading is on its way all the same
+        if item.outcome == "refused":
+            raise QueueFull("outbox", "flash is full, or cannot be written")
+
+    def _stored(self, items: "list[Measured]") -> None:
+        for item in items:
+            self._finish(item)
+        self._room.set()
 
     # Requests ----------------------------------------------------------------------------------------------
 
@@ -260,7 +335,9 @@ class Node:
         except QueueFull as error:
             raise RequestError(wire.TOO_MANY, error.why)
         except (TypeError, ValueError) as error:
-            raise LocalError("arguments", _text(error))
+            raise LocalError("arguments", describe(error))
+        if self._cycle is not None:
+            self._cycle.speak()
         carrier.wake()
         event = self._waiting[item] = asyncio.Event()
         try:
@@ -320,11 +397,10 @@ class Node:
             if kind == "durable":
                 self._finish(event[1])
                 self._room.set()
-            elif kind == "command":
-                try:
-                    self._tasks.append(asyncio.create_task(self._execute(event[1], event[2], event[3])))
-                except MemoryError:
-                    self._refuse(event[1])
+                if self._store is not None:
+                    self._store.look()
+            elif kind in ("command", "mail") and self._execution is not None:
+                self._execution.begin(event)
             elif kind == "memory":
                 self._count("memory")
                 # Who waits for something that is done may not have been told.
@@ -339,6 +415,12 @@ class Node:
             elif kind == "online":
                 self._log_unsent()
                 self._log(20, "online")
+                if self._store is not None:
+                    self._store.look()
+                if self._cycle is not None:
+                    self._cycle.joined()
+            elif kind in ("awake", "policy") and self._cycle is not None:
+                self._cycle.hear(event)
             elif kind == "refused":
                 self._count("refused")
                 self._log(30, "refused: " + _REFUSALS.get(event[1], "reason " + str(event[1])))
@@ -352,51 +434,6 @@ class Node:
         if item in self._waiting:
             self._answers[item] = (status, value)
             self._finish(item)
-
-    async def _execute(self, id: "Json", number: "Json", arguments: "Json") -> None:
-        endpoint, carrier = self._ready("command")
-        try:
-            status, result = await self._call(number, arguments)
-            try:
-                cbor.encode(result)
-            except (TypeError, ValueError) as error:
-                status, result = self._failed(number, "result: " + _text(error))
-            endpoint.reply(id, status, result)
-            carrier.wake()
-        except MemoryError:
-            self._refuse(id)  # one command too many must not take the node down
-        finally:
-            task = asyncio.current_task()
-            if task is not None:
-                self._tasks.remove(task)
-
-    def _refuse(self, id: "Json") -> None:
-        endpoint, carrier = self._ready("command")
-        self._count("memory")
-        try:
-            endpoint.reply(id, wire.NOT_NOW, "out of memory")
-        except MemoryError:
-            return  # whoever asked hears nothing and asks again
-        carrier.wake()
-
-    async def _call(self, number: "Json", arguments: "Json") -> "tuple[int, object]":
-        command = self._commands.get(number) if isinstance(number, int) else None
-        if command is None:
-            return wire.NOT_FOUND, "no such command"
-        try:
-            result = command.call(arguments)
-            if self.port.is_waitable(result):
-                result = await result  # type: ignore[misc]
-            return wire.OK, result
-        except BadArguments as error:
-            return wire.BAD_ARGUMENTS, _text(error)
-        except Exception as error:
-            return self._failed(number, _text(error))
-
-    def _failed(self, number: int, text: str) -> "tuple[int, str]":
-        self._count("command_failed")
-        self._log(40, "command " + self._commands[number].name + ": " + text)
-        return wire.HANDLER_FAILED, text
 
     def _count(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
@@ -441,7 +478,3 @@ _REFUSALS: "dict[object, str]" = {
     wire.REJECT_VERSION: "the gateway does not speak this version of the protocol",
     wire.REJECT_LATER: "the gateway takes no joins now",
 }
-
-
-def _text(error: BaseException) -> str:
-    return str(error) or type(error).__name__

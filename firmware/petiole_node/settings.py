@@ -15,6 +15,10 @@ _REQUIRED = object()
 # key: (type, lowest or shortest, highest or longest, default)
 _NUMBERS = {
     "outbox": (4, 1024, 32),  # readings; 150 bytes of RAM each, which 64 of do not fit beside all else in 96 KB
+    "outbox_bytes": (0, 1 << 24, 0),  # of flash for readings; 0: readings are in RAM only
+    "period_s": (0, wire.MAX_PERIOD_S, 0),  # of a sleepy node; 0: it stays awake
+    "awake_ms": (500, 600000, 15000),  # of a wake at most: a join and two tries more
+    "backoff": (1, 1000, 8),  # periods between two wakes at most while nobody answers
     "watchdog_s": (0, 300, 8),  # 0: none. An RP2040 cannot wait longer than 8 s
 }
 _LINKS: "dict[str, dict[str, Json]]" = {
@@ -33,7 +37,7 @@ _LINKS: "dict[str, dict[str, Json]]" = {
         "password": (str, 0, 63, ""),
     },
 }
-_KEYS = ["name", "key", "links", "log", "folder", "outbox", "watchdog_s"]
+_KEYS = ["name", "key", "links", "log", "folder", "sleep"]
 
 
 def check(source: "str | dict[str, Json]", levels: "dict[str, int]") -> "dict[str, Json]":
@@ -45,23 +49,28 @@ def check(source: "str | dict[str, Json]", levels: "dict[str, int]") -> "dict[st
     if not isinstance(values, dict):
         raise SettingsError("settings", "an object {...}, got " + _shown(values))
     warnings: list[str] = []
-    _warn(warnings, values, _KEYS, "")
+    _warn(warnings, values, _KEYS + sorted(_NUMBERS), "")
     name = _text(values, "name", "", 1, wire.MAX_NAME, _REQUIRED)
     if not manifest.is_token(name):
         raise SettingsError("name", "1 to 32 of A-Z a-z 0-9 _ -, got " + _shown(name))
     log = values.get("log", "info")
     if not isinstance(log, str) or log not in levels:
         raise SettingsError("log", "one of debug, info, warning, error, got " + _shown(log))
-    return {
+    sleep = values.get("sleep", "deep")
+    if sleep not in ("deep", "light"):
+        raise SettingsError("sleep", "deep or light, got " + _shown(sleep))
+    checked: dict[str, Json] = {
         "name": name,
         "key": _key(values),
         "level": levels[log],
         "folder": _text(values, "folder", "", 0, 200, ""),
-        "outbox": _number(values, "outbox", "", *_NUMBERS["outbox"]),
-        "watchdog_s": _number(values, "watchdog_s", "", *_NUMBERS["watchdog_s"]),
+        "sleep": sleep,
         "links": _check_links(warnings, values.get("links")),
         "warnings": warnings,
     }
+    for key in sorted(_NUMBERS):
+        checked[key] = _number(values, key, "", *_NUMBERS[key])
+    return checked
 
 
 def _check_links(warnings: "list[str]", links: "Json") -> "list[dict[str, Json]]":

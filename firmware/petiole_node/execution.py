@@ -1,0 +1,111 @@
+"""Carries out commands: those that somebody waits for, and those that waited in a mailbox."""
+
+import asyncio
+
+from petiole import cbor, wire
+from petiole_node.errors import BadArguments, describe
+
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from collections.abc import Callable
+
+    from petiole.endpoint import NodeEndpoint
+    from petiole_node.commands import Command
+    from petiole_node.contracts import Json, Port
+
+
+class Execution:
+    """`wake()`: there is something to say; `count(reason)` and `log(level, text)` say what goes wrong."""
+
+    def __init__(
+        self,
+        endpoint: "NodeEndpoint",
+        commands: "dict[int, Command]",
+        port: "Port",
+        wake: "Callable[[], None]",
+        count: "Callable[[str], None]",
+        log: "Callable[[int, str], None]",
+    ) -> None:
+        self.tasks: list[asyncio.Task[None]] = []
+        self.on_result: Callable[[], None] | None = None  # an item of mail has ended
+        self._again: list[asyncio.Task[None]] = []
+        self._endpoint = endpoint
+        self._commands = commands
+        self._port = port
+        self._wake = wake
+        self._count = count
+        self._log = log
+
+    def begin(self, event: "Json") -> None:
+        """Carry out what a "command" or "mail" event says."""
+        try:
+            self.tasks.append(asyncio.create_task(self._execute(event)))
+        except MemoryError:
+            self._refuse(event)
+
+    def is_redelivered(self) -> bool:
+        """Whether the command that is being carried out may have been begun before."""
+        return asyncio.current_task() in self._again
+
+    def interrupt(self) -> None:
+        """The node sleeps: commands are answered so, items of mail come again."""
+        for task in self.tasks:
+            task.cancel()
+        for id in list(self._endpoint.executing):
+            self._endpoint.reply(id, wire.NOT_NOW, "the node sleeps")
+        self._endpoint.mail.interrupt()
+
+    async def _execute(self, event: "Json") -> None:
+        number = event[2]
+        task: Json = asyncio.current_task()
+        if len(event) > 4 and event[4]:
+            self._again.append(task)
+        try:
+            status, result = await self._call(number, event[3])
+            try:
+                cbor.encode(result)
+            except (TypeError, ValueError) as error:
+                status, result = self._failed(number, "result: " + describe(error))
+            if event[0] == "mail":
+                self._endpoint.finish(event[1], status, result)
+                if self.on_result is not None:
+                    self.on_result()
+            else:
+                self._endpoint.reply(event[1], status, result)
+            self._wake()
+        except MemoryError:
+            self._refuse(event)  # one command too many must not take the node down
+        finally:
+            self.tasks.remove(task)
+            if task in self._again:
+                self._again.remove(task)
+
+    def _refuse(self, event: "Json") -> None:
+        self._count("memory")
+        try:
+            if event[0] == "mail":
+                self._endpoint.mail.forget(event[1])
+            else:
+                self._endpoint.reply(event[1], wire.NOT_NOW, "out of memory")
+        except MemoryError:
+            return  # whoever asked hears nothing and asks again
+        self._wake()
+
+    async def _call(self, number: "Json", arguments: "Json") -> "tuple[int, object]":
+        command = self._commands.get(number) if isinstance(number, int) else None
+        if command is None:
+            return wire.NOT_FOUND, "no such command"
+        try:
+            result = command.call(arguments)
+            if self._port.is_waitable(result):
+                result = await result  # type: ignore[misc]
+            return wire.OK, result
+        except BadArguments as error:
+            return wire.BAD_ARGUMENTS, describe(error)
+        except Exception as error:
+            return self._failed(number, describe(error))
+
+    def _failed(self, number: int, text: str) -> "tuple[int, str]":
+        self._count("command_failed")
+        self._log(40, "command " + self._commands[number].name + ": " + text)
+        return wire.HANDLER_FAILED, text
