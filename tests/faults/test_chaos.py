@@ -56,7 +56,7 @@ async def run(rig: Rig, seed: int, total: int, report: Callable[[object], None],
 async def test_every_accepted_reading_is_at_the_hub_once_and_in_order(
     rig: Rig, seed: int, report: Callable[[object], None]
 ) -> None:
-    await run(rig, seed, 2000, report, extra=5)
+    await run(rig, seed, 1500, report, extra=2)
 
 
 @pytest.mark.soak

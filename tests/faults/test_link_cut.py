@@ -40,7 +40,7 @@ async def run(rig: Rig, kind: str, seconds: float, report: Callable[[object], No
 async def test_the_hub_catches_up_within_seconds_after_its_line_was_away(
     rig: Rig, kind: str, report: Callable[[object], None]
 ) -> None:
-    await run(rig, kind, 12, report)
+    await run(rig, kind, 8, report)
 
 
 @pytest.mark.soak
