@@ -31,6 +31,7 @@ if MYPY:
     from petiole.join import Joiner
 
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
+_TIME_PATIENCE_MS = 3 * wire.TIMEOUT_INITIAL_MS  # the question, and once more after a timeout
 _FEED_TO = MAX_QUEUE - 32  # readings leave room for requests, replies and the manifest
 _ANSWER_TO = MAX_QUEUE - 16  # nothing that a peer sends fills the queue to the brim
 
@@ -66,7 +67,8 @@ class NodeEndpoint:
         self._is_addressed = False
         self._join_at = 0
         self._join_tries = 0
-        self._request_sent_at = 0
+        self._request_sent_at = 0  # the first time
+        self._time_asked_at = 0
         self._refused_wait = wire.REFUSED_RETRY_MS
         self._rejected_at: int | None = None
         self._echoes: list[bytes] = []
@@ -183,8 +185,9 @@ class NodeEndpoint:
             and session.is_settled(now)
         )
 
-    def ask_time(self) -> None:
+    def ask_time(self, now: int) -> None:
         """Ask for the time; the clock is set by the answer."""
+        self._time_asked_at = now
         if self.session is not None:
             self.session.send(Encoded(bytes((wire.TIME_REQUEST,))))
 
@@ -240,10 +243,10 @@ class NodeEndpoint:
                 manifests.digest(self.manifest),
                 not self.outbox.has_memory,
             )
+            self._request_sent_at = now
         wait = min(wire.JOIN_RETRY_MS << min(self._join_tries, 6), wire.JOIN_RETRY_MAX_MS)
         self._join_tries += 1
         self._join_at = now + wait + wait * self._random(1)[0] // 1024  # up to a quarter more
-        self._request_sent_at = now
         return self.joiner.request
 
     def _is_idle(self) -> bool:
@@ -375,6 +378,10 @@ class NodeEndpoint:
         self.seen = []
         self.executing = []
         self._described = None
+        if now - self._request_sent_at > wire.TIMEOUT_MIN_MS:
+            # An accept that comes again has the time of the first: somewhere in this long round trip.
+            session.messages_from = now + _TIME_PATIENCE_MS
+            self.ask_time(now)
         self._carry_over(old, session, events)
         events.append(("online",))
         self._feed()
@@ -491,10 +498,13 @@ class NodeEndpoint:
     def _take_time(self, value: "CborValue", now: int) -> None:
         session = self.session
         flags, time = value
-        if session is not None and session.recovery.srtt is not None:
+        if session is not None:
             # TIME is sent at once, so it is half a fast round trip old at the most.
-            self.clock.sample(time, now - session.recovery.srtt, now, flags & 1 != 0)
+            srtt = session.recovery.srtt
+            sent = self._time_asked_at if srtt is None else now - srtt
+            self.clock.sample(time, sent, now, flags & 1 != 0)
             session.clock_offset = self.clock.offset
+            session.messages_from = 0
 
     def _count(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1

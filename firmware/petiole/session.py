@@ -84,6 +84,7 @@ class Session:
         self.opened_at = now
         self.silent_timeouts = 0  # since a frame was opened
         self.paused_until = 0  # confirmed readings wait: the gateway is busy
+        self.messages_from = 0  # before, none is cut: the times in it could not be corrected
         self.acked_sequence = 0  # highest confirmed reading that is durable
         self.oldest_sequence = 0  # of the outbox
         self.dropped_readings = 0  # of the outbox, in its life
@@ -224,7 +225,7 @@ class Session:
         self._due_acks = [(counter, 0) for counter in left]
 
     def _is_held(self, item: Item, now: int) -> bool:
-        if item.is_long and len(self._messages) >= wire.MAX_REASSEMBLIES:
+        if item.is_long and (len(self._messages) >= wire.MAX_REASSEMBLIES or now < self.messages_from):
             return True
         if not isinstance(item, Measured) or item.sequence is None:
             return False
@@ -493,8 +494,8 @@ class Session:
         if self.recovery.can_send():
             if self._has_sendable(now):
                 times.append(now)
-            elif self.queue and now < self.paused_until:
-                times.append(self.paused_until)
+            elif self.queue:
+                times.extend(moment for moment in (self.paused_until, self.messages_from) if now < moment)
         return min(times) if times else None
 
     def unfinished(self) -> "list[Item]":

@@ -248,7 +248,7 @@ class Carrier:
         self._since = self._port.now()
         self._endpoint.link_up(self._since, link.is_addressed)
         if self._endpoint.state == states.ONLINE and self.stepped is None:
-            self._endpoint.ask_time()  # an answer tells that this link works
+            self._endpoint.ask_time(self._since)  # an answer tells that this link works
         self.link = link
         self._wake.set()
         return asyncio.create_task(self.guard(self._read(link)))

@@ -110,7 +110,7 @@ class Cycle:
         if self._store is not None:
             self._store.fill()
         if self._drift is not None and self._drift.is_large:
-            self._endpoint.ask_time()
+            self._endpoint.ask_time(self._port.now())
         self._endpoint.wake()
         self._carrier.wake()
 

@@ -386,7 +386,7 @@ class Node:
 
     def _ask_time(self) -> None:
         if self.endpoint is not None and self.carrier is not None and self.endpoint.clock.offset is not None:
-            self.endpoint.ask_time()
+            self.endpoint.ask_time(self.port.now())
             self.carrier.wake()
 
     # Events ------------------------------------------------------------------------------------------------

@@ -443,11 +443,48 @@ def test_what_is_not_known_is_counted_and_acknowledged():
 
 def test_the_time_is_asked_and_set():
     peer = online()
-    peer.node.ask_time()
+    peer.node.ask_time(peer.now)
     assert [record.kind for record in peer.heard()] == [wire.TIME_REQUEST]
     peer.say(b"\x42\x01" + (TIME + 777_000).to_bytes(6, "big"))
     assert peer.node.clock.is_doubtful
     assert abs(peer.node.clock.time(peer.now) - TIME - 777_000) <= 10
+
+
+def test_an_accept_that_comes_again_does_not_set_the_clock_back():
+    peer = Peer()
+    request = peer.request()
+    asked_at = peer.now
+    peer.request()
+    peer.request()
+    took = peer.now - asked_at
+    assert took > 2000
+    # The gateway answered the first request at once; that answer was lost and comes again.
+    request = join.open_request(aead, KEY, request)
+    nonce = (TIME + asked_at).to_bytes(6, "big") + b"r"
+    accept, peer.keys = join.accept(aead, KEY, request, 5, 0, nonce)
+    peer.node.publish(0, "x" * 300, peer.now)
+    peer.node.receive(accept, peer.now)
+    assert abs(peer.node.clock.time(peer.now) - TIME - peer.now) <= took // 2
+    # It asks, and sends nothing with a time in it before it knows.
+    assert [record.kind for record in peer.heard()] == [wire.TIME_REQUEST]
+    assert peer.frames() == []
+    peer.now += 20
+    peer.say(b"\x42\x00" + (TIME + peer.now - 10).to_bytes(6, "big"))
+    assert abs(peer.node.clock.time(peer.now) - TIME - peer.now) <= 10
+    assert [record.kind for record in peer.heard()][:1] == [wire.FRAGMENT]
+
+
+def test_without_an_answer_the_time_is_waited_for_no_longer_than_3_seconds():
+    peer = Peer()
+    peer.request()
+    peer.now += 500
+    peer.join(request=peer.node.joiner.request)
+    peer.node.publish(0, "x" * 300, peer.now)
+    assert [record.kind for record in peer.heard()] == [wire.TIME_REQUEST]
+    due = peer.node.deadline(peer.now)
+    assert peer.now < due <= peer.now + 3000
+    peer.now = due
+    assert [record.kind for record in peer.heard()][:1] == [wire.FRAGMENT]
 
 
 def test_half_a_message_is_counted_at_the_node_too():
