@@ -21,7 +21,9 @@ $(STAMP): pyproject.toml
 		echo "error: $(PYTHON) cannot make virtual environments" >&2; \
 		echo "hint: apt install python3-venv" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' || { \
+		echo "error: pip could not install what petiole needs (its words are above)" >&2; \
+		echo "hint: check the network and the space on the disk, then run make setup again" >&2; exit 1; }
 	@touch $@
 
 test: $(STAMP) ## Run all tests but the soak

@@ -21,7 +21,7 @@ from petiole_gateway.nats.errors import (
     BinaryNotFoundError,
     ConfigError,
     DataDirBusyError,
-    LeafStartError,
+    PortTakenError,
     SecurityError,
     VersionError,
 )
@@ -126,13 +126,25 @@ async def test_a_leaf_that_cannot_start_says_why(tmp_path: Path) -> None:
     taken = free_ports(2)
     listener = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", taken[0])
     leaf = LeafServer(SITE, tmp_path / "leaf", client_port=taken[0], monitor_port=taken[1])
-    with pytest.raises(LeafStartError) as caught:
+    with pytest.raises(PortTakenError) as caught:
         await leaf.start()
-    assert "address already in use" in caught.value.hint
+    assert caught.value.port == taken[0]
+    assert "[nats] port" in caught.value.hint
     listener.close()
     await listener.wait_closed()
     await leaf.start()  # the data directory was left usable
     await leaf.stop()
+
+
+async def test_the_monitor_of_another_server_is_not_taken_for_the_leafs_own(tmp_path: Path) -> None:
+    other = LeafServer("other", tmp_path / "other")
+    await other.start()
+    port = int(other.access.monitor_url.rpartition(":")[2])
+    leaf = LeafServer(SITE, tmp_path / "leaf", client_port=free_ports(1)[0], monitor_port=port)
+    with pytest.raises(PortTakenError) as caught:
+        await leaf.start()
+    assert caught.value.port == port
+    await other.stop()
 
 
 async def test_two_gateways_never_share_a_data_directory(tmp_path: Path) -> None:

@@ -197,6 +197,30 @@ def test_a_udp_port_that_is_taken_ends_the_gateway(tmp_path: Path) -> None:
     assert hint == "hint: is another gateway running? set [udp] listen to another port"
 
 
+def test_a_nats_port_that_is_taken_ends_the_gateway_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        (tmp_path / "petiole.toml").write_text(
+            f'state_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n[nats]\nport = {port}\n'
+        )
+        words = ["gateway", "run", "--config", "petiole.toml"]
+        done = subprocess.run([*PETIOLE, *words], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    problem, hint = done.stderr.splitlines()[-2:]
+    assert problem == f"error: the leaf server did not start: port {port} is taken by another program"
+    assert hint.startswith("hint: name another port in [nats] port")
+
+
+def test_a_micropython_that_is_named_and_not_there_is_an_error_and_not_another_runtime(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MICROPYTHON", "/nowhere/micropython")
+    code, lines = failure(["sim", "--nodes", "1"], capsys)
+    assert code == 1
+    assert lines[0] == "error: MICROPYTHON=/nowhere/micropython is not a program"
+    assert "MICROPYTHON" in lines[1]
+
+
 def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", "--debug"]) == 1
     said = capsys.readouterr().err

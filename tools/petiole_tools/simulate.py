@@ -121,6 +121,7 @@ async def simulate(options: Options, wanted: Wanted) -> None:
         raise CliError(f"{len(kinds)} nodes are more than {MAX_NODES}", "start fewer: each is a process of its own")
     if wanted.app is not None and not wanted.app.is_file():
         raise CliError(f"--app: there is no file {wanted.app}", "name the app.py of a node")
+    what, sentence = runtime()
     async with AsyncExitStack() as stack:
         site = Standing(options)
         stack.push_async_callback(site.close)
@@ -131,7 +132,6 @@ async def simulate(options: Options, wanted: Wanted) -> None:
         _make(folder)
         crew = Crew(site, folder, folder, gateway)
         stack.push_async_callback(crew.stop)
-        what, sentence = runtime()
         if not options.as_json:
             note(sentence)
         for number, kind in enumerate(kinds):

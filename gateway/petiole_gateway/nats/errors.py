@@ -9,6 +9,7 @@
     │   ├── BinaryNotFoundError
     │   ├── VersionError
     │   ├── LeafStartError
+    │   │   └── PortTakenError
     │   └── DataDirBusyError
     ├── LinkError                 the way to the server; `retryable` says what to do
     │   ├── NotConnectedError     nothing was sent
@@ -107,6 +108,15 @@ class LeafStartError(ServerError):
         self.reason = reason
         self.log_tail = tuple(log_tail)
         self.hint = log_tail[-1] if log_tail else "run nats-server -c <data dir>/leaf.conf by hand to see why"
+
+
+class PortTakenError(LeafStartError):
+    """The leaf server could not listen, because another program does so on that port of 127.0.0.1."""
+
+    def __init__(self, port: int, log_tail: Sequence[str]) -> None:
+        super().__init__(f"port {port} is taken by another program", log_tail)
+        self.port = port
+        self.hint = f"name another port in [nats] port, or leave it out; `ss -ltnp sport = :{port}` shows who has it"
 
 
 class DataDirBusyError(ServerError):

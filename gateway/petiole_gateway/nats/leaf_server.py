@@ -6,12 +6,13 @@ import asyncio
 import collections
 import contextlib
 import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .binary import find_nats_server
 from .child_process import ended_with_parent
-from .errors import LeafStartError, ServerError
+from .errors import LeafStartError, PortTakenError, ServerError
 from .leaf_access import ACCESS_FILE, LeafAccess, local_passwords, read_access, write_access
 from .leaf_config import LOCAL_USER, SYSTEM_USER, LeafSettings, render_leaf_config
 from .leaf_pidfile import (
@@ -36,6 +37,7 @@ SETTLED_S = 60.0
 _POLL_S = 0.02
 _LOG_TAIL = 30
 CONFIG_FILE = "leaf.conf"
+_TAKEN = re.compile(r"127\.0\.0\.1:(\d+): bind: address already in use")
 
 
 class LeafServer:
@@ -117,7 +119,8 @@ class LeafServer:
     async def start(self) -> None:
         """Start and wait until healthy.
 
-        ConfigError, BinaryNotFoundError, VersionError, DataDirBusyError, or LeafStartError with the last log lines.
+        ConfigError, BinaryNotFoundError, VersionError, DataDirBusyError, PortTakenError, or LeafStartError with the last
+        log lines.
         """
         binary = self._binary or find_nats_server().path
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -129,11 +132,10 @@ class LeafServer:
                 client_port, monitor_port = self._choose_ports(fresh=attempt > 0)
                 self._write_config(client_port, monitor_port)
                 try:
-                    await self._launch(binary, monitor_port)
+                    await self._launch(binary, client_port, monitor_port)
                     break
-                except LeafStartError as error:
-                    taken = any("address already in use" in line for line in error.log_tail)
-                    if not taken or attempt == 2 or None not in self._ports:
+                except PortTakenError as error:
+                    if attempt == 2 or error.port in self._ports:
                         raise
         except BaseException:
             await self._end_process()
@@ -146,7 +148,7 @@ class LeafServer:
             monitor_url=f"http://127.0.0.1:{monitor_port}",
             site=self.site,
         )
-        self._tasks.append(asyncio.create_task(self._supervise(binary, monitor_port)))
+        self._tasks.append(asyncio.create_task(self._supervise(binary, client_port, monitor_port)))
         if self.hub_urls:
             self._watchdog = LinkWatchdog(
                 monitor_port,
@@ -209,7 +211,7 @@ class LeafServer:
         )
         write_private(self.data_dir / CONFIG_FILE, render_leaf_config(settings).encode())
 
-    async def _launch(self, binary: Path, monitor_port: int) -> None:
+    async def _launch(self, binary: Path, client_port: int, monitor_port: int) -> None:
         config = (self.data_dir / CONFIG_FILE).absolute()
         self._log_tail.clear()
         process = await asyncio.create_subprocess_exec(
@@ -227,24 +229,31 @@ class LeafServer:
         self._expected_end = False
         remember_server(self.data_dir, process.pid, config)
         self._log_task = asyncio.create_task(self._forward_log(process))
-        await self._wait_healthy(process, monitor_port)
+        await self._wait_healthy(process, client_port, monitor_port)
 
-    async def _wait_healthy(self, process: asyncio.subprocess.Process, monitor_port: int) -> None:
+    async def _wait_healthy(self, process: asyncio.subprocess.Process, client_port: int, monitor_port: int) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + START_TIMEOUT_S
         while loop.time() < deadline:
             if process.returncode is not None:
                 if self._log_task is not None:
                     await self._log_task
-                raise LeafStartError(f"it ended with code {process.returncode}", list(self._log_tail))
+                raise self._why_ended(process.returncode)
             try:
                 health = await fetch_json("127.0.0.1", monitor_port, "/healthz?js-server-only=true")
+                # Another server may have taken the monitor's port in the moment before: then ours is about to end.
+                is_ours = (await fetch_json("127.0.0.1", monitor_port, "/varz")).get("port") == client_port
             except (OSError, TimeoutError, ValueError):
-                health = {}
-            if health.get("status") == "ok":
+                health, is_ours = {}, False
+            if is_ours and health.get("status") == "ok":
                 return
             await asyncio.sleep(_POLL_S)
         raise LeafStartError(f"not healthy after {START_TIMEOUT_S:g} s", list(self._log_tail))
+
+    def _why_ended(self, code: int) -> LeafStartError:
+        tail = list(self._log_tail)
+        taken = next((found for line in tail if (found := _TAKEN.search(line))), None)
+        return PortTakenError(int(taken[1]), tail) if taken else LeafStartError(f"it ended with code {code}", tail)
 
     async def _forward_log(self, process: asyncio.subprocess.Process) -> None:
         assert process.stderr is not None
@@ -259,7 +268,7 @@ class LeafServer:
             self._log_tail.append(text)
             self._on_log(text)
 
-    async def _supervise(self, binary: Path, monitor_port: int) -> None:
+    async def _supervise(self, binary: Path, client_port: int, monitor_port: int) -> None:
         loop = asyncio.get_running_loop()
         backoff_s = FIRST_BACKOFF_S
         started_at = loop.time()
@@ -276,7 +285,7 @@ class LeafServer:
             self.restarts_total += 1
             started_at = loop.time()
             try:
-                await self._launch(binary, monitor_port)
+                await self._launch(binary, client_port, monitor_port)
             except (ServerError, OSError) as error:
                 self._on_log(f"restart failed: {error}")
                 if self._process is not None:

