@@ -119,8 +119,8 @@ class LeafServer:
     async def start(self) -> None:
         """Start and wait until healthy.
 
-        ConfigError, BinaryNotFoundError, VersionError, DataDirBusyError, PortTakenError, or LeafStartError with the last
-        log lines.
+        ConfigError, BinaryNotFoundError, VersionError, DataDirBusyError, PortTakenError, or LeafStartError with the
+        last log lines.
         """
         binary = self._binary or find_nats_server().path
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
