@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from petiole_gateway.health import judge
 from petiole_gateway.nats.mailbox_streams import BOX_SIZE
-from petiole_tools.output import ago
 
 Document = dict[str, Any]
 MAX_NAMED = 5
-# What a site sends in a moment is on its way; more than this with a link that is up does not move.
-BACKLOG = 1000
 
 
 def findings(system: Document) -> list[Document]:
-    """`severity` (error or warning), `problem` and `hint` of each, the worst first."""
+    """`severity` (error or warning), `problem` and `hint` of each, worst first; of a gateway's own also `code`."""
     found = [*_away(system), *_of_gateways(system), *_of_hub(system), *_of_devices(system), *_of_mail(system)]
     return sorted(found, key=lambda each: each["severity"] != "error")
 
@@ -42,42 +40,8 @@ def _away(system: Document) -> Iterator[Document]:
 
 def _of_gateways(system: Document) -> Iterator[Document]:
     for gateway in system["gateways"]:
-        name = f"site {gateway['site']}"
-        leaf, store = gateway.get("leaf") or {}, gateway.get("store") or {}
-        waiting = store.get("not_at_hub") or 0
-        if leaf.get("hub_configured") and leaf.get("hub_link_up") is False:
-            since = leaf.get("hub_link_changed_at")
-            when = f" since {ago(since).removesuffix(' ago')}" if since else ""
-            yield _finding(
-                "error",
-                f"{name}: the link to the hub is down{when}, {waiting} readings wait",
-                "check the network and [nats] hub; nothing is lost, it catches up by itself",
-            )
-        elif waiting > BACKLOG:
-            yield _finding(
-                "warning",
-                f"{name}: {waiting} readings wait for the hub, and the link is up",
-                f"does the hub take them? `petiole hub site DIR {gateway['site']}`",
-            )
-        if gateway.get("clock") == "unsynchronised":
-            yield _finding(
-                "warning",
-                f"{name}: nobody has set the gateway's clock, readings may have a wrong time",
-                "`timedatectl set-ntp true` on the gateway, or give it a time server that it can reach",
-            )
-        if store.get("healthy") is False:
-            yield _finding(
-                "error", f"{name}: the leaf takes no readings", "look at the gateway's log: is its disk full?"
-            )
-        if store.get("barrier_failed_total"):
-            yield _finding("error", f"{name}: the disk reports errors", "check dmesg and replace the card")
-        for link in gateway.get("links") or []:
-            if link.get("problem"):
-                yield _finding(
-                    "warning",
-                    f"{name}: {link['name']}: {link['problem']}",
-                    "is the board plugged in and the port free?",
-                )
+        for each in judge(gateway).findings:
+            yield {**each.document(), "problem": f"site {gateway['site']}: {each.problem}"}
     versions = sorted({str(gateway["version"]) for gateway in system["gateways"] if gateway.get("version")})
     if len(versions) > 1:
         yield _finding("warning", f"gateways of different versions: {', '.join(versions)}", "bring all to the newest")

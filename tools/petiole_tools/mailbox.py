@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from petiole_gateway.health import span
 from petiole_gateway.hub.mailbox_states import FINAL
 from petiole_gateway.nats.connection import Connection
 from petiole_gateway.nats.connection import connect as connect_for_good
@@ -16,7 +17,7 @@ from petiole_tools.arguments import command_arguments, seconds
 from petiole_tools.client import checked_name
 from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options
-from petiole_tools.output import clean, note, paint, parse_time, say, say_json, say_table, span
+from petiole_tools.output import clean, note, paint, parse_time, say, say_json, say_table
 
 STYLES = {
     "queued": "cyan",

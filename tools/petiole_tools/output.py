@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from petiole_gateway.health import span
+
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
 
 
@@ -118,15 +120,6 @@ def until(at: object) -> str:
         return "-"
     left_s = (moment - datetime.now(UTC)).total_seconds()
     return f"in {span(left_s)}" if left_s >= 0 else f"{span(-left_s)} ago"
-
-
-def span(seconds: float) -> str:
-    """A duration in its largest sensible unit."""
-    seconds = max(seconds, 0)
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def size_text(count: float) -> str:

@@ -9,11 +9,12 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from petiole_gateway.health import span
 from petiole_tools.arguments import command_arguments, seconds
 from petiole_tools.client import ERROR_CODE, ERROR_TEXT, Client, checked_name, connected, parsed
 from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options
-from petiole_tools.output import note, say_json, span
+from petiole_tools.output import note, say_json
 
 # The gateway gives up first and says why; only then does this end wait no longer.
 GRACE_S = 2.0

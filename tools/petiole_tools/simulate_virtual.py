@@ -6,11 +6,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from petiole_gateway.health import span
 from petiole_gateway.log import configure
 from petiole_tools.arguments import seconds, share
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
-from petiole_tools.output import note, say_fields, say_json, span
+from petiole_tools.output import note, say_fields, say_json
 from petiole_tools.sim.sleepy_fleet import FleetPlan, SleepyFleet, Summary, run_fleet
 
 # Two-byte addresses are 15 bits; and a node takes 50 kB of this process.
