@@ -124,8 +124,8 @@ class Gateway:
 
     @property
     def _has_hub(self) -> bool:
-        """A server that runs already is taken for one with a link to a hub; if it has none, nobody answers there."""
-        return bool(self.config.nats.hub) or not self.config.nats.is_embedded
+        nats = self.config.nats
+        return bool(nats.hub) if nats.is_embedded else nats.linked_to_hub
 
     async def _start_hub(self, *, with_sessions: bool) -> MailboxStore:
         self.own_name = gateway_name(self.config.state_dir)

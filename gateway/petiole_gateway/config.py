@@ -132,6 +132,8 @@ class NatsConfig(_Section):
 
     `hub_timeout_s`: a link to the hub that is silent for so long is dead, and opened anew. `ignore_discovered_servers`:
     only the addresses in `hub` are used, never those that the hub's cluster tells; behind a tunnel or a proxy.
+    `linked_to_hub`: a hub takes the readings from the server at `url`, so none goes before it has; false for a server
+    that is all there is, where the oldest go when the store is full.
     """
 
     url: Annotated[str, _url("nats", "tls")] | None = None
@@ -139,6 +141,7 @@ class NatsConfig(_Section):
     user: str | None = None
     password: str | None = Field(default=None, repr=False)
     store_dir: AnyPath | None = None  # of the server at `url`, when it runs on this machine
+    linked_to_hub: bool = True  # of the server at `url`
 
     hub: tuple[Annotated[str, _url("nats-leaf", "nats", "tls")], ...] = ()
     hub_credentials: ExistingFile | None = None
@@ -158,8 +161,8 @@ class NatsConfig(_Section):
     @model_validator(mode="after")
     def _consistent(self) -> NatsConfig:
         if self.url is None:
-            for key in ("credentials", "user", "password", "store_dir"):
-                if getattr(self, key) is not None:
+            for key in ("credentials", "user", "password", "store_dir", "linked_to_hub"):
+                if key in self.model_fields_set:
                     raise _about(key, "is for a running server, and no url is given", "give url, or leave it out")
         else:
             for key in ("hub", "hub_credentials", "hub_timeout_s", "ignore_discovered_servers", "port", "binary"):

@@ -113,8 +113,10 @@ def _leaf(status: Document) -> list[Finding]:
             Finding(
                 "backlog",
                 WARNING,
-                f"{waiting} readings wait for the hub, and the link is up",
-                f"does the hub take them? `petiole hub site DIR {status.get('site', 'SITE')}`",
+                f"{waiting} readings wait for the hub{', and the link is up' if leaf.get('hub_link_up') else ''}",
+                f"does the hub take them? `petiole hub site DIR {status.get('site', 'SITE')}`"
+                if leaf.get("embedded", True)
+                else "does a hub take them from that server? If it has none: [nats] linked_to_hub = false",
             )
         ]
     return []

@@ -50,7 +50,7 @@ async def _look(client: Any, options: Options) -> Document:
 def lines(system: Document) -> list[str]:
     """A page of text."""
     seen = system["seen_from"]
-    where = "the hub" if seen["is_hub"] else f"the leaf of {seen['domain']}"
+    where = "the hub" if seen["is_hub"] else f"the leaf of {seen['domain']}" if seen["domain"] else seen["url"]
     count = len(system["sites"])
     out = [
         paint(f"{count} site{'' if count == 1 else 's'}, seen from {where}", "bold")
