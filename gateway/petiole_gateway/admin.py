@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import Error as ClientError
 
 from .hub.device import Device
 from .hub.ports import Busy, CommandError
-from .hub.readings import UNSYNCHRONISED, timestamp
+from .hub.readings import timestamp
 from .nats.service import Method
 
 if TYPE_CHECKING:
@@ -147,61 +146,7 @@ class Administration:
     # The gateway -------------------------------------------------------------------------------------------
 
     async def _status(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        gateway = self._gateway
-        hub, leaf = gateway.hub, gateway.leaf
-        states: dict[str, int] = {}
-        for device in hub.roster.devices.values():
-            state = hub.state(device)
-            states[state] = states.get(state, 0) + 1
-        links: list[dict[str, Any]] = [
-            {
-                "name": link.name,
-                "kind": "serial",
-                "framing": link.framing,
-                "open": link.is_open,
-                "problem": link.problem or None,
-                "dropped": {k: v for k, v in link.dropped.items() if v},
-                "unsent_dropped_total": link.unsent_dropped_total,
-                "frames": hub.traffic.links.get(link.name, {}),
-            }
-            for link in gateway.serial.values()
-        ]
-        if gateway.udp is not None:
-            links.append({"name": "udp", "kind": "udp", "open": True, "port": gateway.udp_port})
-            links[-1]["unsent_dropped_total"] = gateway.udp.unsent_dropped_total
-            links[-1]["errors_total"] = gateway.udp.errors_total
-            links[-1]["frames"] = hub.traffic.links.get("udp", {})
-        return {
-            "site": gateway.config.site,
-            "gateway": gateway.own_name,
-            "version": version("petiole"),
-            "clock": UNSYNCHRONISED if gateway.clock.is_doubtful() else "synchronised",
-            "devices": {"total": len(hub.roster.devices), **states},
-            "links": links,
-            "frames": dict(hub.traffic.frames_total),
-            "dropped": dict(hub.traffic.dropped),
-            "leaf": {
-                "embedded": leaf is not None,
-                "connected": gateway.connection.is_connected,
-                "pid": leaf.pid if leaf else None,
-                "hub_configured": bool(gateway.config.nats.hub),
-                "hub_link_up": leaf.link_up if leaf else None,
-                "hub_server": (leaf.hub_server or None) if leaf else None,
-                "hub_link_changed_at": _time(leaf.link_changed_at) if leaf else None,
-                "watchdog_restarts_total": leaf.watchdog_restarts_total if leaf else None,
-                "server_version": _version(gateway),
-                "restarts_total": leaf.restarts_total if leaf else None,
-            },
-            "store": {
-                "healthy": gateway.store.is_healthy,
-                "durability": gateway.store.durability.value,
-                "pending": gateway.store.pending,
-                "not_at_hub": await gateway.store.not_at_hub(),
-                **{name: getattr(gateway.store.metrics, name) for name in gateway.store.metrics.__slots__},
-            },
-            "mail": {"waiting": len(gateway.mail.mailbox)} if gateway.mail is not None else {},
-            "presence": {"pending": gateway.presences.pending} if gateway.presences is not None else {},
-        }
+        return await self._gateway.status.fresh()
 
     # Looking on --------------------------------------------------------------------------------------------
 
@@ -250,15 +195,6 @@ class Administration:
         except (ClientError, OSError) as error:
             self._tap_skipped += 1
             self._gateway.logger.debug("frame_not_shown", error=str(error))
-
-
-def _version(gateway: Gateway) -> str:
-    version = gateway.connection.client.connected_server_version
-    return f"{version.major}.{version.minor}.{version.patch}"
-
-
-def _time(moment_s: float | None) -> str | None:
-    return None if moment_s is None else timestamp(int(moment_s * 1000))
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:

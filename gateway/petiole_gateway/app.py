@@ -8,7 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nats.aio.msg import Msg
 
@@ -37,6 +37,10 @@ from .nats.subjects import site_inbox
 from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
+from .status import Status
+
+if TYPE_CHECKING:
+    from .monitoring import Monitoring
 
 # Ports given by a pattern are looked for this often; a new board is noticed while its owner still looks at it.
 PORT_SCAN_S = 1.0
@@ -72,6 +76,9 @@ class Gateway:
         self.presences: PresenceStore | None = None
         self.store: UplinkStore
         self.connection: Connection
+        self.status: Status
+        self.requester: NatsRequester
+        self.monitoring: Monitoring | None = None
         self.gateways: SiteGateways
         self.own_name: str
         self._service: GatewayService
@@ -97,6 +104,8 @@ class Gateway:
         await self._open_udp()  # first, because a port that is taken is the most likely mistake
         self.connection = await self._connect()
         stack.push_async_callback(self.connection.close)
+        self.status = Status(self)
+        stack.callback(self.status.close)
         was_cut_off = BootMarker(config.state_dir).needs_burn(stream_is_empty=False)
         self.store = UplinkStore(
             self.connection,
@@ -117,6 +126,8 @@ class Gateway:
         self._open_serial()
         stack.push_async_callback(self._drain)
         await self._offer()
+        if config.metrics.enabled:
+            await self._monitor()
         self._accepts = True
         self.logger.info(
             "gateway_started", site=config.site, devices=len(self.hub.roster.devices), udp_port=self.udp_port
@@ -145,9 +156,10 @@ class Gateway:
         )
         self._stack.push_async_callback(self.presences.stop)
         self.presences.start()
+        self.requester = NatsRequester(self.connection, self.config.site)
         self.hub = Hub(
             uplinks=uplinks,
-            requester=NatsRequester(self.connection, self.config.site),
+            requester=self.requester,
             # A key that was handed out must not be forgotten. Sessions may be: after a power cut they are not used.
             registry=await self._records("devices", self._on_disk),
             sessions=await self._records("sessions"),
@@ -188,6 +200,13 @@ class Gateway:
         self._stack.push_async_callback(self.gateways.withdraw)
         await self.gateways.serve(self._service.take_forwarded)
         await self._service.start()
+
+    async def _monitor(self) -> None:
+        from .monitoring import Monitoring  # noqa: PLC0415 - who does not want it need not wait for it
+
+        self.monitoring = Monitoring(self, self.config.metrics)
+        self._stack.push_async_callback(self.monitoring.stop)
+        await self.monitoring.start()
 
     def _mail_arrived(self, device: str) -> None:
         self.hub.mail_arrived(device)

@@ -198,6 +198,27 @@ class LogConfig(_Section):
     format: Literal["auto", "text", "json"] = "auto"
 
 
+class MetricsConfig(_Section):
+    """Metrics for Prometheus and health for probes, over HTTP without encryption or password.
+
+    `per_device`: some metrics for each device, of the first 1000.
+    """
+
+    enabled: bool = False
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:6364"
+    per_device: bool = False
+
+    @property
+    def host(self) -> str:
+        """Address to bind, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """Port to bind; 0 for any."""
+        return int(self.listen.rpartition(":")[2])
+
+
 class Config(_Section):
     """All settings of one gateway."""
 
@@ -208,6 +229,7 @@ class Config(_Section):
     nats: NatsConfig = NatsConfig()
     policy: PolicyConfig = PolicyConfig()
     log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
 
     @property
     def leaf_dir(self) -> Path:
@@ -230,6 +252,7 @@ _KNOWN = {
     "nats": tuple(NatsConfig.model_fields),
     "policy": tuple(PolicyConfig.model_fields),
     "log": tuple(LogConfig.model_fields),
+    "metrics": tuple(MetricsConfig.model_fields),
 }
 
 
@@ -282,6 +305,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "LogConfig",
+    "MetricsConfig",
     "NatsConfig",
     "PolicyConfig",
     "Problem",

@@ -198,7 +198,7 @@ class Hub:
         """A frame has come. Whatever it is, this neither raises nor waits."""
         if self._is_stopped:
             return
-        self.traffic.heard(place)
+        self.traffic.heard(place, frame)
         part = frames.split(frame)
         if isinstance(part, str):
             self.traffic.drop(place, frame, part)
@@ -275,6 +275,7 @@ class Hub:
             self._commands.fail(device, old, "the device joined anew; the outcome is unknown")
         self.neighbours.tell(HELD, device.name)
         device.is_elsewhere = False
+        self.traffic.joins_total += 1
         device.joined_at = self._wall()
         device.reset_reason = entry.reset_reason
         # The count on the wire is its lowest byte.

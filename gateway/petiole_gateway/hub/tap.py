@@ -14,7 +14,7 @@ from petiole.session import Session
 from . import readings
 from .device import Device
 
-_TYPES = {
+TYPES = {
     wire.DATA: "DATA",
     wire.ACK: "ACK",
     wire.JOIN_REQUEST: "JOIN_REQUEST",
@@ -93,7 +93,7 @@ class Tap:
             "device": device.name if device else None,
             "frame": frame.hex(),
             "bytes": len(frame),
-            "type": _TYPES.get(frame[0] & wire.TYPE_MASK) if frame else None,
+            "type": TYPES.get(frame[0] & wire.TYPE_MASK) if frame else None,
             "counter": seen.counter if seen else None,
             "records": [],
             "dropped": dropped,

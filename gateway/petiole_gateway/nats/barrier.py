@@ -15,6 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ..durations import Durations
 from .errors import BarrierError, ConfigError
 
 # At full load one barrier per 100 ms bounds the wear to about 1 kB per reading at 10 readings per second;
@@ -51,6 +52,7 @@ class Barrier:
                 raise ConfigError("durability", durability.value, "needs Linux (syncfs), use 'crash' here")
         self.durability = durability
         self.barrier_total = 0
+        self.durations = Durations()  # of the calls of syncfs(), also of those that failed
         self._store_dir = store_dir
         self._on_passed = on_passed
         self._on_failed = on_failed
@@ -83,7 +85,7 @@ class Barrier:
             began_at = loop.time()
             if self.durability is Durability.POWER_LOSS:
                 try:
-                    await loop.run_in_executor(self._executor, self._sync)
+                    await self._timed_sync()
                 except BarrierError as error:
                     self._on_failed(error)
                     self._wake.set()
@@ -98,6 +100,14 @@ class Barrier:
             # The first of a group waits for nothing, the next barrier begins at the earliest an interval later.
             if self.durability is Durability.POWER_LOSS:
                 await asyncio.sleep(max(0.0, began_at + self._interval_s - loop.time()))
+
+    async def _timed_sync(self) -> None:
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
+        try:
+            await loop.run_in_executor(self._executor, self._sync)
+        finally:
+            self.durations.add(loop.time() - began_at)
 
     def close(self) -> None:
         """Release the thread."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
@@ -39,6 +39,7 @@ class MailMetrics:
     arrived_total: int = 0
     unreadable_total: int = 0
     ended_total: int = 0
+    ended: dict[str, int] = field(default_factory=dict)  # by final state
     hub_reads_total: int = 0
 
 
@@ -200,6 +201,7 @@ class MailDesk:
             item = change.item
             if item.is_final:
                 self.metrics.ended_total += 1
+                self.metrics.ended[change.state] = self.metrics.ended.get(change.state, 0) + 1
                 told, kept = encoded(document(change)), encoded(record(change))
                 name = f"{item.device}.{item.id}"
                 self.settlement.add(Ended(name, told, kept, item.sources, item.reply_to))

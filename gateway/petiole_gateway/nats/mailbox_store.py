@@ -141,6 +141,11 @@ class MailboxStore:
         """Counters."""
         return self._desk.metrics
 
+    @property
+    def events_dropped_total(self) -> int:
+        """Events that could not be published."""
+        return self._events.dropped_total
+
     # For the hub -------------------------------------------------------------------------------------------
 
     def waiting(self, device: str) -> int:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..durations import Durations
 from .api import JetStreamApi
 from .barrier import INTERVAL_S, Barrier, Durability
 from .binary import check_connected_server
@@ -124,6 +125,16 @@ class UplinkStore:
     def durability(self) -> Durability:
         """What an acknowledged uplink survives."""
         return self._barrier.durability
+
+    @property
+    def barrier_durations(self) -> Durations:
+        """How long the disk took to make readings durable."""
+        return self._barrier.durations
+
+    @property
+    def space(self) -> StoreSpace:
+        """How full the stream is."""
+        return self._space
 
     async def start(self, *, timeout_s: float = 60.0) -> None:
         """Open the stream: create it if missing, burn sequence numbers after an unclean boot. NotConnectedError if

@@ -40,6 +40,9 @@ def run_gateway(
         list[str] | None, typer.Option(metavar="URL", help="Leaf address of the hub; several times for its servers.")
     ] = None,
     hub_creds: Annotated[Path | None, typer.Option(metavar="FILE", help="Credentials of this site at the hub.")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics and /healthz are; 'off' for nowhere.")
+    ] = None,
 ) -> None:
     """Run the gateway until Ctrl-C or SIGTERM.
 
@@ -54,6 +57,8 @@ def run_gateway(
         overrides["serial"] = [serial_port(text) for text in serial]
     if udp is not None:
         overrides["udp"] = {"enabled": False} if udp == "off" else {"enabled": True, "listen": udp}
+    if metrics is not None:
+        overrides["metrics"] = {"enabled": False} if metrics == "off" else {"enabled": True, "listen": metrics}
     if hub or hub_creds:
         overrides["nats"] = {"hub": hub or []} | ({"hub_credentials": str(hub_creds.absolute())} if hub_creds else {})
     run(serve(options_of(context).settings(overrides)))
