@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from petiole_gateway import http_endpoint
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
+from petiole_gateway.config import MetricsConfig
 from petiole_gateway.durations import Durations
 from petiole_gateway.http_endpoint import MAX_CONNECTIONS, MAX_HEAD, Answer, EndpointError, HttpEndpoint
 
@@ -60,7 +60,7 @@ class Watched(World):
     def __init__(self, folder: Path, **metrics: Any) -> None:
         super().__init__(folder)
         section = {"enabled": True, "listen": "127.0.0.1:0", **metrics}
-        self.config = Config.model_validate({**self.config.model_dump(), "metrics": section}, context={"base": folder})
+        self.config = self.config.model_copy(update={"metrics": MetricsConfig.model_validate(section)})
 
     @property
     def http_port(self) -> int:
