@@ -52,7 +52,7 @@ class HttpEndpoint:
         self._pages = dict(pages)
         self._logger = logger
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def open(self, host: str, port: int) -> None:
         """Bind and listen. EndpointError."""
@@ -74,8 +74,9 @@ class HttpEndpoint:
             return
         server, self._server = self._server, None
         server.close()
-        for task in self._open:
-            task.cancel()
+        # asyncio reports a task that is cancelled as a defect; one whose connection is gone ends by itself.
+        for writer in self._open.values():
+            writer.transport.abort()
         await asyncio.gather(*self._open, return_exceptions=True)
         await server.wait_closed()
 
@@ -86,14 +87,14 @@ class HttpEndpoint:
             self.refused_total += 1
             writer.transport.abort()
             return
-        self._open.add(task)
+        self._open[task] = writer
         try:
             async with asyncio.timeout(EXCHANGE_S):
                 await self._exchange(reader, writer)
         except (TimeoutError, OSError, asyncio.IncompleteReadError):
             self.refused_total += 1
         finally:
-            self._open.discard(task)
+            del self._open[task]
             writer.transport.abort()  # what was flushed has left; what was not, nobody reads
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

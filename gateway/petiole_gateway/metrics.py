@@ -195,9 +195,17 @@ class GatewayCollector(Collector):
     def _leaf(self) -> Iterator[Metric]:
         gateway, leaf = self._gateway, self._gateway.leaf
         yield _gauge("leaf_connected", "1 while the leaf server answers.", value=gateway.connection.is_connected)
+        # Without a hub these have no samples, and are named all the same.
+        backlog = _gauge("hub_backlog", "Readings that the hub has not taken, as of the last 15 s.", [])
         if gateway.status.backlog is not None:
-            text = "Readings that the hub has not taken, as of the last 15 s."
-            yield _gauge("hub_backlog", text, value=gateway.status.backlog)
+            backlog.add_metric([], gateway.status.backlog)
+        link_up = _gauge("hub_link_up", "1 while the leaf is linked to its hub.", [])
+        changed = _gauge("hub_link_changed_timestamp_seconds", "When the link last changed.", [])
+        if leaf is not None and gateway.config.nats.hub:
+            link_up.add_metric([], leaf.link_up)
+            if leaf.link_changed_at is not None:
+                changed.add_metric([], leaf.link_changed_at)
+        yield from (backlog, link_up, changed)
         if leaf is None:
             return
         yield _counter("leaf_restarts", "Unexpected ends of the leaf server.", value=leaf.restarts_total)
@@ -209,13 +217,6 @@ class GatewayCollector(Collector):
         written = _written_bytes(leaf.pid)
         if written is not None:
             yield _counter("leaf_disk_written_bytes", "What the leaf server has had written to disk.", value=written)
-        if not gateway.config.nats.hub:
-            return
-        yield _gauge("hub_link_up", "1 while the leaf is linked to its hub.", value=leaf.link_up)
-        if leaf.link_changed_at is not None:
-            yield _gauge(
-                "hub_link_changed_timestamp_seconds", "When the link last changed.", value=leaf.link_changed_at
-            )
 
     def _mail(self) -> Iterator[Metric]:
         mail, presences = self._gateway.mail, self._gateway.presences

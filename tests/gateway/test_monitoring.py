@@ -280,13 +280,14 @@ async def test_what_is_no_good_request_is_answered_counted_and_does_no_harm(
 async def test_slow_clients_hold_neither_the_endpoint_nor_its_memory(
     endpoint: HttpEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_endpoint, "EXCHANGE_S", 0.3)
+    monkeypatch.setattr(http_endpoint, "EXCHANGE_S", 1.0)
     silent = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(MAX_CONNECTIONS - 1)]
     reader, lazy = await asyncio.open_connection("127.0.0.1", endpoint.port)
     lazy.write(b"GET /big HTTP/1.1\r\n\r\n")  # and reads nothing of it
     await until(lambda: len(endpoint._open) == MAX_CONNECTIONS)
     beyond, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
     await ended(beyond)
+    assert len(endpoint._open) == MAX_CONNECTIONS, "nobody had to be too slow for that"
     writer.close()
     await until(lambda: not endpoint._open)
     assert endpoint.refused_total == MAX_CONNECTIONS + 1
