@@ -192,10 +192,11 @@ class PolicyConfig(_Section):
 
 
 class LogConfig(_Section):
-    """What the gateway writes to standard error. "auto": text on a terminal, else JSON."""
+    """What the gateway writes to standard error. "auto": text on a terminal, fields where systemd has connected it to
+    the journal, else JSON."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "text", "json"] = "auto"
+    format: Literal["auto", "text", "json", "journal"] = "auto"
 
 
 class MetricsConfig(_Section):

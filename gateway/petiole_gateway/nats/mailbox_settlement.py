@@ -94,7 +94,8 @@ class Settlement:
         if len(self._unsettled) > MAX_UNSETTLED:
             oldest = next(iter(self._unsettled.values()))
             self.lost_reports_total += 1
-            self._logger.warning("mailbox_report_lost", item=oldest.name)
+            device, _, id = oldest.name.partition(".")
+            self._logger.warning("mailbox_report_lost", device=device, item=id)
             self._forget(oldest)
         self._wanted.set()
 

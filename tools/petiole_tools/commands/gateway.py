@@ -43,6 +43,14 @@ def run_gateway(
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics and /healthz are; 'off' for nowhere.")
     ] = None,
+    log_level: Annotated[
+        str | None,
+        typer.Option(envvar="PETIOLE_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error."),
+    ] = None,
+    log_format: Annotated[
+        str | None,
+        typer.Option(envvar="PETIOLE_LOG_FORMAT", metavar="FORMAT", help="text, json, journal or auto."),
+    ] = None,
 ) -> None:
     """Run the gateway until Ctrl-C or SIGTERM.
 
@@ -61,6 +69,9 @@ def run_gateway(
         overrides["metrics"] = {"enabled": False} if metrics == "off" else {"enabled": True, "listen": metrics}
     if hub or hub_creds:
         overrides["nats"] = {"hub": hub or []} | ({"hub_credentials": str(hub_creds.absolute())} if hub_creds else {})
+    log = {"level": log_level, "format": log_format}
+    if any(log.values()):
+        overrides["log"] = {name: value for name, value in log.items() if value}
     run(serve(options_of(context).settings(overrides)))
 
 
