@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import glob
-import signal
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
@@ -22,6 +21,7 @@ from .hub.readings import printable
 from .links.serial import SerialLink
 from .links.udp import UdpLink
 from .log import configure
+from .nats.api import JetStreamApi
 from .nats.barrier import Durability
 from .nats.connection import Connection, connect
 from .nats.errors import NotConnectedError
@@ -37,6 +37,7 @@ from .nats.subjects import site_inbox
 from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
+from .progress import LeafProgress, Part, SocketProgress, StoreProgress, TaskProgress
 from .status import Status
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ KEY_FILE = "registry.key"
 
 
 class Gateway:
-    """`start`, then `stop`; or `run_until_stopped` for a program. Errors at the start are raised, later ones are logged
+    """`start`, then `stop`. Errors at the start are raised, later ones are logged
     and repaired. `ticks` and `wall`: the hub's clocks, in ms."""
 
     def __init__(
@@ -303,7 +304,7 @@ class Gateway:
     def _open_serial(self) -> None:
         self._scan_ports()
         if any(glob.has_magic(entry.port) for entry in self.config.serial):
-            self._tasks.append(asyncio.get_running_loop().create_task(self._rescan()))
+            self._tasks.append(asyncio.get_running_loop().create_task(self._rescan(), name="the search for ports"))
 
     def _scan_ports(self) -> None:
         for entry in self.config.serial:
@@ -319,7 +320,7 @@ class Gateway:
                         logger=self.logger,
                     )
                     self.serial[port] = link
-                    self._tasks.append(asyncio.get_running_loop().create_task(link.run()))
+                    self._tasks.append(asyncio.get_running_loop().create_task(link.run(), name=f"link {port}"))
 
     async def _rescan(self) -> None:
         while True:
@@ -342,6 +343,16 @@ class Gateway:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def parts(self) -> list[Part]:
+        """What must get on with its work while the gateway runs; valid after `start`."""
+        udp, leaf = self.udp, self.leaf
+        found: list[Part] = [StoreProgress(self.store, is_ours=leaf is not None), TaskProgress(lambda: self._tasks)]
+        if udp is not None:
+            found.append(SocketProgress(lambda: udp.is_open))
+        if leaf is not None:
+            found.append(LeafProgress(leaf, JetStreamApi(self.connection.client)))
+        return found
 
     # End ---------------------------------------------------------------------------------------------------
 
@@ -372,16 +383,3 @@ class Gateway:
             await self._on_disk()
         except NotConnectedError as error:
             self.logger.warning("sessions_not_on_disk", error=str(error))
-
-    async def run_until_stopped(self) -> None:
-        """Start, run until SIGTERM or SIGINT, stop."""
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            with suppress(NotImplementedError):
-                loop.add_signal_handler(number, stopped.set)
-        await self.start()
-        try:
-            await stopped.wait()
-        finally:
-            await self.stop()

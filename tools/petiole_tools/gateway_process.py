@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from petiole_gateway.app import Gateway
 from petiole_gateway.config import Config
+from petiole_gateway.service import run_until_stopped
 
 
 async def run_gateway(config: Config) -> None:
     """Run until SIGINT or SIGTERM, then stop in order."""
-    await Gateway(config).run_until_stopped()
+    await run_until_stopped(Gateway(config))

@@ -71,6 +71,11 @@ class UdpLink(asyncio.DatagramProtocol):
             return 0
         return int(self._transport.get_extra_info("sockname")[1])
 
+    @property
+    def is_open(self) -> bool:
+        """Frames can come. False also after an error that has closed the socket."""
+        return self._transport is not None and not self._transport.is_closing()
+
     async def close(self) -> None:
         """Send what waits, and return when the port is free."""
         if self._transport is not None:

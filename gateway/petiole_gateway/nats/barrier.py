@@ -53,6 +53,7 @@ class Barrier:
         self.durability = durability
         self.barrier_total = 0
         self.durations = Durations()  # of the calls of syncfs(), also of those that failed
+        self.passed = 0  # number of the last barrier that is complete
         self._store_dir = store_dir
         self._on_passed = on_passed
         self._on_failed = on_failed
@@ -68,6 +69,11 @@ class Barrier:
         self._requested += 1
         self._wake.set()
         return self._requested
+
+    @property
+    def is_requested(self) -> bool:
+        """Somebody waits for a barrier."""
+        return self.passed < self._requested
 
     async def wait(self) -> None:
         """Return when everything written before this call is durable."""
@@ -92,6 +98,7 @@ class Barrier:
                     await asyncio.sleep(1.0)  # a disk that fails is not helped by hammering it
                     continue
                 self.barrier_total += 1
+            self.passed = number
             for waiter in [waiter for waiter in self._waiters if waiter[0] <= number]:
                 self._waiters.remove(waiter)
                 if not waiter[1].done():

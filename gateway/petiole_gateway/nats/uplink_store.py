@@ -136,6 +136,18 @@ class UplinkStore:
         """How full the stream is."""
         return self._space
 
+    @property
+    def is_working(self) -> bool:
+        """Something waits to be stored, or to be on disk."""
+        return self.pending > 0 or self._barrier.is_requested
+
+    @property
+    def steps_total(self) -> int:
+        """Changes while it works, whether it stores, is refused or tries again."""
+        metrics = self.metrics
+        tries = metrics.retried_total + metrics.resolved_total + metrics.barrier_failed_total
+        return metrics.stored_total + tries + self._barrier.passed
+
     async def start(self, *, timeout_s: float = 60.0) -> None:
         """Open the stream: create it if missing, burn sequence numbers after an unclean boot. NotConnectedError if
         the leaf does not take messages within `timeout_s`."""
