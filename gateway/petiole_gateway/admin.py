@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 from nats.errors import Error as ClientError
@@ -39,8 +40,12 @@ class Administration:
             "device.list": self._list,
             "device.show": self._show,
             "device.remove": self._remove,
+            "device.policy": self._policy,
+            # Of this one, where a site has several: what only the gateway that has a device knows.
+            f"{gateway.own_name}.device.show": self._show_here,
+            f"{gateway.own_name}.device.policy": self._policy_here,
             "status": self._status,
-            f"{gateway.own_name}.status": self._status,  # of this one, where a site has several
+            f"{gateway.own_name}.status": self._status,
             "tap": self._tap,
         }
 
@@ -85,7 +90,20 @@ class Administration:
         last = page[-1]["name"] if len(page) < len(names) else None
         return {"devices": page, "total": len(devices), "next": last}
 
-    async def _show(self, arguments: dict[str, Any]) -> dict[str, Any]:
+    async def _at_holder(self, method: str, arguments: dict[str, Any], here: Method) -> Any:
+        """Have the gateway of the site answer that has the device; this one if that is not there."""
+        name, neighbours = _text(arguments, "name"), self._gateway.hub.neighbours
+        holder = None if neighbours.has(name) else await neighbours.holder(name)
+        if holder is not None:
+            answered, answer = await self._gateway.gateways.ask(holder, method, arguments)
+            if answered:
+                return answer
+        return await here(arguments)
+
+    async def _show(self, arguments: dict[str, Any]) -> Any:
+        return await self._at_holder("device.show", arguments, self._show_here)
+
+    async def _show_here(self, arguments: dict[str, Any]) -> dict[str, Any]:
         device = self._gateway.hub.device(_text(arguments, "name"))
         manifest = device.manifest or {}
         channels = [
@@ -118,7 +136,30 @@ class Administration:
             "dropped_by_node_total": device.uplinks.dropped_by_node,
             "durable_sequence": device.uplinks.durable,
             "allow": device.allow,
+            "wake_policy": device.wake_policy.document() if device.wake_policy is not None else None,
         }
+
+    async def _policy(self, arguments: dict[str, Any]) -> Any:
+        """What is wanted of a device's wakes: `period_s`, `spacing_s`, `awake_s`; 0 takes one back."""
+        return await self._at_holder("device.policy", arguments, self._policy_here)
+
+    async def _policy_here(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        hub = self._gateway.hub
+        device = hub.device(_text(arguments, "name"))
+        spacing_s = _number(arguments, "spacing_s")
+        period_s, awake_s = (
+            None if value is None else math.ceil(value)
+            for value in (_number(arguments, "period_s"), _number(arguments, "awake_s"))
+        )
+        spacing_ms = None if spacing_s is None else round(1000 * spacing_s)
+        if (period_s, spacing_ms, awake_s) != (None, None, None):
+            try:
+                await hub.wake_policies.ask(device, period_s=period_s, spacing_ms=spacing_ms, awake_s=awake_s)
+            except Busy as busy:
+                raise CommandError(503, busy.reason) from busy
+        row = self._row(device)
+        told = {name: row[name] for name in ("name", "state", "next_wake_at", "period_s")}
+        return {**told, "wake_policy": device.wake_policy.document() if device.wake_policy is not None else None}
 
     async def _remove(self, arguments: dict[str, Any]) -> dict[str, Any]:
         name = _text(arguments, "name")
@@ -195,6 +236,15 @@ class Administration:
         except (ClientError, OSError) as error:
             self._tap_skipped += 1
             self._gateway.logger.debug("frame_not_shown", error=str(error))
+
+
+def _number(arguments: dict[str, Any], name: str) -> float | None:
+    value = arguments.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < math.inf:
+        raise CommandError(400, f"{name}: a number of seconds, 0 or more")
+    return value
 
 
 def _text(arguments: dict[str, Any], name: str) -> str:

@@ -164,6 +164,7 @@ class Gateway:
             # A key that was handed out must not be forgotten. Sessions may be: after a power cut they are not used.
             registry=await self._records("devices", self._on_disk),
             sessions=await self._records("sessions"),
+            wake_policies=await self._records("wake"),
             logger=self.logger,
             policy=Policy(list(self.config.policy.request_allow)),
             clock=self._ticks,

@@ -87,6 +87,8 @@ class Sleeper(MemoryNode):
     awake_ms = 5000
     answers = True
     is_asleep = False
+    stays_until = 0  # as it was asked
+    period_s = PERIOD_S
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self.mailed: list[tuple[int, int, Any, bool]] = []
@@ -105,8 +107,16 @@ class Sleeper(MemoryNode):
                 self.mailed.append((item, number, arguments, again))  # type: ignore[arg-type]
                 if self.answers:
                     self.endpoint.finish(item, 0, {"got": arguments})  # type: ignore[arg-type]
+            elif event[0] == "awake":
+                self.stays_until = now_ms() + 1000 * event[1]  # type: ignore[operator]
+                asyncio.get_running_loop().call_later(event[1], self._sleep_if_settled)  # type: ignore[arg-type]
+            elif event[0] == "policy":
+                self.period_s = event[1] or PERIOD_S  # type: ignore[assignment]
         self.pump()
-        if self.endpoint.is_settled(now_ms()):
+        self._sleep_if_settled()
+
+    def _sleep_if_settled(self) -> None:
+        if self._is_on and not self.is_asleep and now_ms() >= self.stays_until and self.endpoint.is_settled(now_ms()):
             self.sleep()
 
     def sleep(self) -> None:

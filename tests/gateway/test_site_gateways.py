@@ -159,3 +159,13 @@ async def test_news_that_nobody_can_read_changes_nothing(pair: Pair) -> None:
     await pair.client.publish(f"local.gateways.{SITE}", json.dumps(own).encode())
     await pair.subscribed()
     assert await pair.everywhere("a") == [(0, {"led": [True]})] * 12
+
+
+async def test_what_only_the_holder_of_a_device_knows_is_told_by_every_gateway(pair: Pair) -> None:
+    await pair.node("a")
+    await joined(pair.gateway, "a")
+    shown = [await pair.ask("device.show", {"name": "a"}) for _ in range(12)]
+    assert {(each["state"], each["link"], each["boot_count"]) for each in shown} == {("online", "udp", 1)}
+    refused = [await pair.ask("device.policy", {"name": "a", "period_s": 60}) for _ in range(12)]
+    assert {each["code"] for each in refused} == {400}, "only its manifest says that it never sleeps"
+    assert {each["code"] for each in [await pair.ask("device.show", {"name": "b"}) for _ in range(6)]} == {404}

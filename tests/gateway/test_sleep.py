@@ -223,20 +223,6 @@ async def test_a_request_to_a_sleeper_says_when_it_wakes(site: Site) -> None:
 
 
 @with_site
-async def test_a_device_that_is_asked_to_stay_awake_can_be_asked_anything(site: Site) -> None:
-    _, node, _ = await start(site)
-    await asyncio.sleep(10)
-    site.hub.keep_awake("a", 60)
-    node.wake()
-    await until(lambda: node.count("awake"))
-    node.is_asleep = False
-    node.endpoint.link_up(0, node.addressed)
-    await asyncio.sleep(20)
-    reply = await site.hub.command("a", "led", [True], 5)
-    assert reply == {"led": [True]}
-
-
-@with_site
 async def test_sleep_for_another_time_than_the_period(site: Site) -> None:
     _, node, link = await start(site)
     node.is_asleep = False

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from petiole import wire
+from petiole_tools import wake_policy
 from petiole_tools.client import checked_name, connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
@@ -131,6 +132,8 @@ async def show(options: Options, name: str) -> None:
 
 
 def _plain(key: str, value: Any) -> str:
+    if key == "wake_policy":
+        return wake_policy.text(value)
     if key.endswith("_at"):
         return f"{ago(value)} ({value})" if value else "never"
     if isinstance(value, dict):

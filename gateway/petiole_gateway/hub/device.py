@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .places import PlaceKey
     from .ports import Place
     from .uplinks import DeviceUplinks
+    from .wake_policy import WakePolicy
 
 # A stored session resumes above every counter it may have used: so many are reserved at once. One stored document for
 # 256 frames is nothing beside the readings; a restart skips at most so many of 2**31.
@@ -64,6 +65,9 @@ class DeviceSession:
     awake_until: int = 0  # as it was asked
     is_leaving: bool = False  # it has said that it listens no more
     announced_ms: int | None = None  # until its next wake, where that is not its period
+    policy_said: WakePolicy | None = None  # in this session
+    policy_letter: Encoded | None = None  # that carries it, until it is acknowledged
+    heard_period_ms: int = 0  # of the policy that it has heard; 0: that of its manifest
 
     def __post_init__(self) -> None:
         self.session.dropped = self.device.dropped  # what the session drops counts as the device's
@@ -166,6 +170,7 @@ class Device:
     last_seen_at: int | None = None  # time, ms; of an earlier run as far as it is stored
     joined_at: int | None = None
     presence: Presence = field(default_factory=Presence)
+    wake_policy: WakePolicy | None = None  # what is wanted of its wakes
     kept_presence: dict[str, Any] | None = None  # of an earlier run that had a session with it
     is_elsewhere: bool = False  # another gateway of the site has the device
     open_requests: list[OpenRequest] = field(default_factory=list)
@@ -202,6 +207,8 @@ class Device:
     @property
     def period_ms(self) -> int:
         """Of a device that sleeps; 0: unknown."""
+        if self.current is not None and self.current.heard_period_ms:
+            return self.current.heard_period_ms
         return 1000 * self.channels.power[1] if len(self.channels.power) > 1 else 0
 
     def state(self, now: int) -> str:

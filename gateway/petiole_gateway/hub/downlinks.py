@@ -17,6 +17,7 @@ from .postman import Postman
 from .roster import Roster
 from .tasks import Tasks
 from .traffic import Traffic
+from .wake_policy import WakePolicies
 
 _MAX_COUNTER = 0xFFFFFFFF
 # What a node does not acknowledge is sent again so often, doubling to 10 s apart: over 45 to 75 s. A node that is there
@@ -40,6 +41,7 @@ class Downlinks:
         exhausted: Callable[[DeviceSession], None],
         postman: Postman,
         listening: Listening,
+        wake_policies: WakePolicies,
     ) -> None:
         self._roster = roster
         self._traffic = traffic
@@ -50,6 +52,7 @@ class Downlinks:
         self._exhausted = exhausted
         self._postman = postman
         self._listening = listening
+        self._wake_policies = wake_policies
         self._is_stopped = False
 
     def stop(self) -> None:
@@ -68,6 +71,7 @@ class Downlinks:
             return
         if place is not None:
             now = self._clock()
+            self._wake_policies.feed(entry, now)
             self._postman.feed(entry, now)
             while entry.may_send and session.silent_timeouts < SILENT_TIMEOUTS:
                 with self._traffic.tap.watching(session) as seen:

@@ -20,7 +20,7 @@ from .device import Device, DeviceSession
 from .downlinks import Downlinks
 from .joins import JoinDesk
 from .listening import Listening
-from .neighbours import CHANGED, HELD, Neighbours
+from .neighbours import CHANGED, HELD, POLICY, Neighbours
 from .policy import Policy
 from .ports import Busy, CommandError, Link, Logger, Mail, Place, Presences, Records, Requester, Uplinks
 from .postman import Postman
@@ -31,6 +31,7 @@ from .tap import Tap
 from .tasks import Tasks
 from .traffic import Traffic
 from .uplinks import Taken
+from .wake_policy import WakePolicies
 
 
 def monotonic_ms() -> int:
@@ -62,10 +63,10 @@ class Hub:
         tell: Callable[[str, str], None] = lambda kind, device: None,
         mail: Mail | None = None,
         presences: Presences | None = None,
+        wake_policies: Records | None = None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
         self.roster = Roster(registry, sessions, self._submit, logger, own_name)
-        self.neighbours = Neighbours(own_name, self.roster, registry, sessions, logger, clock, tell, self._let_go)
         self._uplinks = uplinks
         self._logger = logger
         self._clock = clock
@@ -77,6 +78,27 @@ class Hub:
         self._postman = Postman(mail)
         self.roster.on_end = self._postman.withdraw
         self._listening = Listening(self._postman, self.presences.look)
+        self.wake_policies = WakePolicies(
+            wake_policies,
+            self.roster,
+            self._tasks,
+            logger,
+            wall,
+            self._postman,
+            self._flush,
+            lambda name: tell(POLICY, name),
+        )
+        self.neighbours = Neighbours(
+            own_name,
+            self.roster,
+            registry,
+            sessions,
+            logger,
+            clock,
+            tell,
+            self._let_go,
+            self.wake_policies.refresh,
+        )
         self._downlinks = Downlinks(
             self.roster,
             self.traffic,
@@ -87,6 +109,7 @@ class Hub:
             self._counters_used_up,
             self._postman,
             self._listening,
+            self.wake_policies,
         )
         self._joins = JoinDesk(
             self.roster, uplinks, self.traffic, logger, clock, wall, is_clock_doubtful, self._downlinks.arm
@@ -122,6 +145,7 @@ class Hub:
         """Load devices and sessions. Without sessions every node joins anew: after a power cut stored counters
         may be older than what was used. Busy if the store does not answer."""
         await self.roster.load(self._clock(), with_sessions)
+        await self.wake_policies.load()
         self.presences.resume()
         for device in self.roster.devices.values():
             if device.current is not None and not device.uplinks.is_open:
@@ -159,6 +183,7 @@ class Hub:
         self._commands.fail(device, None, "the device was removed")
         self._downlinks.disarm(device)
         await self.roster.remove(device)
+        await self.wake_policies.forget(name)
         self.neighbours.tell(CHANGED, name)
         self.presences.removed(name)
         self._logger.info("device_removed", device=name)
@@ -310,13 +335,8 @@ class Hub:
         if device is not None and device.current is not None:
             self._downlinks.flush(device.current)
 
-    def keep_awake(self, name: str, seconds: int) -> None:
-        """Ask a device to stay awake; now if it listens, else at its next wake. CommandError 404 or 503."""
-        device = self.device(name)
-        if device.current is None:
-            raise CommandError(wire.NOT_NOW, f"{name} has not joined")
-        self._listening.ask_awake(device.current, seconds, self._clock())
-        self._downlinks.flush(device.current)
+    def _flush(self, entry: DeviceSession) -> None:
+        self._downlinks.flush(entry)
 
     def _gone(self, device: Device) -> None:
         if device.current is not None:

@@ -6,7 +6,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from petiole import wire
-from petiole.records import varint
 
 from .device import Device, DeviceSession
 from .postman import Postman
@@ -33,11 +32,6 @@ class Listening:
         entry.awake_until = 0
         if not value & 1:
             entry.is_leaving = True
-
-    def ask_awake(self, entry: DeviceSession, seconds: int, now: int) -> None:
-        """The device is told to stay awake, in the next frame."""
-        entry.awake_until = now + 1000 * seconds
-        entry.session.notify(bytes((wire.AWAKE,)) + varint(seconds))
 
     def settle(self, entry: DeviceSession, now: int) -> None:
         """All that could be sent was sent. A device that sleeps and is answered listens no more."""

@@ -6,7 +6,7 @@ speed: whoever misses some finds the truth in the documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from .device import DeviceSession
 from .ports import Busy, Logger, Records
@@ -14,6 +14,7 @@ from .roster import Roster
 
 HELD = "held"  # the device has joined at the gateway that says so
 CHANGED = "changed"  # the device was added or removed
+POLICY = "policy"  # what is wanted of its wakes
 
 
 class Neighbours:
@@ -30,6 +31,7 @@ class Neighbours:
         clock: Callable[[], int],
         tell: Callable[[str, str], None],
         let_go: Callable[[DeviceSession], None],
+        refresh_policy: Callable[[str], Awaitable[None]],
     ) -> None:
         self.tell = tell
         self._own = own
@@ -39,6 +41,7 @@ class Neighbours:
         self._logger = logger
         self._clock = clock
         self._let_go = let_go
+        self._refresh_policy = refresh_policy
 
     def has(self, name: str) -> bool:
         """Whether a command for this device is for this gateway, as far as it knows by itself."""
@@ -64,8 +67,10 @@ class Neighbours:
             if device.current is not None:
                 self._let_go(device.current)
                 self._logger.info("device_moved", device=name)
-        elif kind == CHANGED:
+        elif kind in (CHANGED, POLICY):
             try:
-                self._roster.refresh(name, await self._registry.get(name))
+                if kind == CHANGED:
+                    self._roster.refresh(name, await self._registry.get(name))
+                await self._refresh_policy(name)
             except Busy as busy:
                 self._logger.warning("device_not_read", device=name, reason=busy.reason)

@@ -13,6 +13,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -20,12 +21,16 @@ from nats.aio.subscription import Subscription
 from nats.errors import Error as ClientError
 from nats.errors import NoRespondersError
 
+from ..hub.ports import CommandError
 from .private_file import create_private
 from .subjects import checked_token, is_token
 
 NAME_FILE = "gateway.name"
 # Over the caller's patience, which the other gateway keeps: its own word is better than ours.
 FORWARD_GRACE_S = 0.5
+# A gateway answers from memory; one that has just ended is known to be away at once.
+ASK_TIMEOUT_S = 3.0
+ERROR_CODE, ERROR_TEXT = "Nats-Service-Error-Code", "Nats-Service-Error"
 # News on their way into a full socket; the newest are lost: one for each device of a large site whose nodes all join.
 MAX_TELLING = 1024
 
@@ -85,6 +90,18 @@ class SiteGateways:
             await self._client.publish(f"local.gateways.{self._site}", data)
         except (ClientError, OSError):
             return
+
+    async def ask(self, gateway: str, method: str, arguments: dict[str, Any]) -> tuple[bool, Any]:
+        """Have another gateway answer one of its methods: whether it is there, and what it said. CommandError."""
+        subject = f"gw.{self._site}.{gateway}.{method}"
+        try:
+            reply = await self._client.request(subject, json.dumps(arguments).encode(), timeout=ASK_TIMEOUT_S)
+        except (ClientError, OSError, TimeoutError):
+            return False, None
+        headers = reply.headers or {}
+        if ERROR_CODE in headers:
+            raise CommandError(int(headers[ERROR_CODE]), headers.get(ERROR_TEXT, "refused"))
+        return True, json.loads(reply.data)
 
     async def forward(self, gateway: str, message: Msg, timeout_s: float) -> Msg | None:
         """Hand a command on; the answer, or None if that gateway is not there."""

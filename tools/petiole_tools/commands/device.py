@@ -68,6 +68,48 @@ def show(context: typer.Context, name: Name) -> None:
     run(devices.show(options_of(context), name))
 
 
+@app.command(
+    epilog=examples(
+        "petiole device policy barn",
+        "petiole device policy barn --period 10m",
+        "petiole device policy barn --clear",
+    )
+)
+def policy(
+    context: typer.Context,
+    name: Name,
+    period: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How often it is to wake; 0: as its application says.")
+    ] = None,
+    spacing: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="The least time between its frames; 0: none.")
+    ] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Want nothing of it any more.")] = False,
+) -> None:
+    """Say how often a device that sleeps is to wake, or show what was said.
+
+    It is kept, and told to the device at its next wake.
+    """
+    from petiole_tools import wake_policy
+
+    run(wake_policy.policy(options_of(context), name, period, spacing, clear=clear))
+
+
+@app.command(epilog=examples("petiole device awake barn", "petiole device awake barn 30m --wait 1h"))
+def awake(
+    context: typer.Context,
+    name: Name,
+    duration: Annotated[str, typer.Argument(metavar="[DURATION]", help="For how long; 0: no more.")] = "5m",
+    wait: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Return when it has woken, or after so long.")
+    ] = None,
+) -> None:
+    """Ask a device that sleeps to stay awake for once, from its next wake on."""
+    from petiole_tools import wake_policy
+
+    run(wake_policy.awake(options_of(context), name, duration, wait))
+
+
 @app.command(epilog=examples("petiole device remove kitchen"))
 def remove(context: typer.Context, name: Name) -> None:
     """Remove a device: its key opens nothing from now on. Its readings stay."""
