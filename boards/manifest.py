@@ -1,0 +1,5 @@
+"""What every board freezes: the core and the runtime."""
+
+# ruff: noqa: F821 - makemanifest.py gives these names
+package("petiole", base_path="../firmware", opt=3)
+package("petiole_node", base_path="../firmware", opt=3)
