@@ -47,6 +47,7 @@ class Administration:
             "status": self._status,
             f"{gateway.own_name}.status": self._status,
             "tap": self._tap,
+            **gateway.ports.methods,
         }
 
     async def stop(self) -> None:

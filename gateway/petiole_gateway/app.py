@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import glob
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from importlib.metadata import version
@@ -18,7 +17,6 @@ from .hub.hub import Hub, monotonic_ms, wall_ms
 from .hub.policy import Policy
 from .hub.ports import Link, Logger, Place
 from .hub.readings import printable
-from .links.serial import SerialLink
 from .links.udp import UdpLink
 from .log import configure
 from .nats.api import JetStreamApi
@@ -38,13 +36,12 @@ from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
 from .progress import LeafProgress, Part, SocketProgress, StoreProgress, TaskProgress
+from .serial_ports import SerialPorts
 from .status import Status
 
 if TYPE_CHECKING:
     from .monitoring import Monitoring
 
-# Ports given by a pattern are looked for this often; a new board is noticed while its owner still looks at it.
-PORT_SCAN_S = 1.0
 # A commit takes 0.1 s, an SD card that is busy some seconds; systemd would wait 90 s.
 DRAIN_TIMEOUT_S = 5.0
 BARRIER_TIMEOUT_S = 10.0
@@ -69,7 +66,7 @@ class Gateway:
         self._ticks = ticks
         self._wall = wall
         self.logger = logger or configure(config.log.level, config.log.format)
-        self.serial: dict[str, SerialLink] = {}
+        self.ports: SerialPorts
         self.udp: UdpLink | None = None
         self.leaf: LeafServer | None = None
         self.hub: Hub
@@ -85,7 +82,6 @@ class Gateway:
         self._service: GatewayService
         self.clock = SystemClock()
         self._stack = AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
         self._accepts = False
         self._progress = asyncio.Event()  # something became durable
 
@@ -101,7 +97,17 @@ class Gateway:
         # What is pushed last is stopped first; every step stops what needs the steps before it.
         config, stack = self.config, self._stack
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        stack.push_async_callback(self._close_serial)
+        self.own_name = gateway_name(config.state_dir)
+        self.ports = SerialPorts(
+            config.serial,
+            receive=self._receive,
+            log=self._node_said,
+            logger=self.logger,
+            device_at=self._device_at,
+            link_of=self._link_of,
+            own_name=self.own_name,
+        )
+        stack.push_async_callback(self.ports.stop)
         await self._open_udp()  # first, because a port that is taken is the most likely mistake
         self.connection = await self._connect()
         stack.push_async_callback(self.connection.close)
@@ -124,7 +130,7 @@ class Gateway:
         stack.push_async_callback(self._stop_hub)
         stack.push_async_callback(mail.stop)
         await mail.start()  # after the devices: mail for others is dropped
-        self._open_serial()
+        self.ports.start()
         stack.push_async_callback(self._drain)
         await self._offer()
         if config.metrics.enabled:
@@ -140,7 +146,6 @@ class Gateway:
         return bool(nats.hub) if nats.is_embedded else nats.linked_to_hub
 
     async def _start_hub(self, *, with_sessions: bool) -> MailboxStore:
-        self.own_name = gateway_name(self.config.state_dir)
         self.gateways = SiteGateways(self.connection.client, site=self.config.site, own=self.own_name)
         uplinks = StoreUplinks(self.store)
         self.mail = mail = MailboxStore(
@@ -302,53 +307,30 @@ class Gateway:
             self._stack.push_async_callback(self.udp.close)
             await self.udp.open(self.config.udp.host, self.config.udp.port)
 
-    def _open_serial(self) -> None:
-        self._scan_ports()
-        if any(glob.has_magic(entry.port) for entry in self.config.serial):
-            self._tasks.append(asyncio.get_running_loop().create_task(self._rescan(), name="the search for ports"))
-
-    def _scan_ports(self) -> None:
-        for entry in self.config.serial:
-            ports = sorted(glob.glob(entry.port)) if glob.has_magic(entry.port) else [entry.port]
-            for port in ports:
-                if port not in self.serial:
-                    link = SerialLink(
-                        port,
-                        baud=entry.baud,
-                        framing=entry.framing,
-                        receive=self._receive,
-                        log=self._node_said,
-                        logger=self.logger,
-                    )
-                    self.serial[port] = link
-                    self._tasks.append(asyncio.get_running_loop().create_task(link.run(), name=f"link {port}"))
-
-    async def _rescan(self) -> None:
-        while True:
-            await asyncio.sleep(PORT_SCAN_S)
-            self._scan_ports()
-
     def _link(self, name: str) -> Link | None:
         if self.udp is not None and name == self.udp.name:
             return self.udp
-        return self.serial.get(name)
+        return self.ports.links.get(name)
 
     def _receive(self, place: Place, frame: bytes) -> None:
         if self._accepts:
             self.hub.receive(place, frame)
 
     def _node_said(self, link: str, line: str) -> None:
-        self.logger.info("node_log", link=link, device=self.hub.roster.name_at(link), text=printable(line))
+        self.logger.info("node_log", link=link, device=self._device_at(link), text=printable(line))
 
-    async def _close_serial(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    def _device_at(self, link: str) -> str | None:
+        return self.hub.roster.name_at(link)
+
+    def _link_of(self, device: str) -> str | None:
+        session = self.hub.device(device).current
+        return session.place_key[0] if session is not None and session.place_key is not None else None
 
     def parts(self) -> list[Part]:
         """What must get on with its work while the gateway runs; valid after `start`."""
         udp, leaf = self.udp, self.leaf
-        found: list[Part] = [StoreProgress(self.store, is_ours=leaf is not None), TaskProgress(lambda: self._tasks)]
+        found: list[Part] = [StoreProgress(self.store, is_ours=leaf is not None)]
+        found.append(TaskProgress(lambda: self.ports.tasks))
         if udp is not None:
             found.append(SocketProgress(lambda: udp.is_open))
         if leaf is not None:

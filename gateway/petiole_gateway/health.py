@@ -147,13 +147,16 @@ def _clock(status: Document) -> list[Finding]:
 
 
 def _links(status: Document) -> list[Finding]:
-    return [
-        Finding(
-            "port_closed", WARNING, f"{link['name']}: {link['problem']}", "is the board plugged in and the port free?"
-        )
-        for link in status.get("links") or ()
-        if link.get("problem")
-    ]
+    found = []
+    for link in status.get("links") or ():
+        if link.get("problem"):
+            hint = link.get("hint") or "is the board plugged in and the port free?"
+            found.append(Finding("port_closed", WARNING, f"{link['name']}: {link['problem']}", hint))
+        elif link.get("state") == "released":
+            problem = f"{link['name']} is released for {span(link.get('released_for_s') or 0)} more"
+            hint = f"`petiole port resume {link['name']}` takes it back now; readings wait on the board"
+            found.append(Finding("port_released", WARNING, problem, hint))
+    return found
 
 
 def since_text(at: object) -> str:

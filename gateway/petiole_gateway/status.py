@@ -90,17 +90,16 @@ class Status:
         traffic = gateway.hub.traffic
         links: list[dict[str, Any]] = [
             {
-                "name": link.name,
+                **gateway.ports.row(link),
                 "kind": "serial",
-                "framing": link.framing,
                 "open": link.is_open,
-                "problem": link.problem or None,
                 "dropped": {k: v for k, v in link.dropped.items() if v},
                 "unsent_dropped_total": link.unsent_dropped_total,
                 "opened_total": link.opened_total,
+                "released_total": link.released_total,
                 "frames": traffic.links.get(link.name, {}),
             }
-            for link in gateway.serial.values()
+            for link in gateway.ports.links.values()
         ]
         if gateway.udp is not None:
             links.append({"name": "udp", "kind": "udp", "open": True, "port": gateway.udp_port})

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from petiole_tools.commands import boards, demo, device, gateway, hub, mailbox, request, sim, status, tap, watch
+from petiole_tools.commands import boards, demo, device, gateway, hub, mailbox, port, request, sim, status, tap, watch
 from petiole_tools.failure import CliError, explain
 from petiole_tools.options import Options
 from petiole_tools.output import ReaderLeft, paint
@@ -49,6 +49,7 @@ app.command("tap", epilog=tap.EPILOG)(tap.tap)
 app.command("status", epilog=status.EPILOG)(status.status)
 app.command("top", epilog=status.TOP_EPILOG)(status.top)
 app.command("boards", epilog=boards.EPILOG)(boards.boards)
+app.add_typer(port.app, name="port")
 app.add_typer(hub.app, name="hub")
 app.command("sim", epilog=sim.EPILOG)(sim.sim)
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from petiole_gateway.health import span
 from petiole_tools.client import Standing, connected
 from petiole_tools.failure import CliError
 from petiole_tools.findings import away, findings
@@ -93,12 +94,16 @@ def _gateway_table(system: Document) -> tuple[list[str], list[list[str]]]:
                 link,
                 "-" if waiting is None else str(waiting),
                 str(gateway.get("clock") or "-"),
-                " ".join(
-                    f"{each['name']}{'' if each.get('open') else ' (closed)'}" for each in gateway.get("links") or []
-                ),
+                " ".join(f"{each['name']}{_link_state(each)}" for each in gateway.get("links") or []),
             ]
         )
     return ["SITE", "GATEWAY", "VERSION", "LEAF", "HUB LINK", "WAITING", "CLOCK", "LINKS"], rows
+
+
+def _link_state(link: Document) -> str:
+    if link.get("state") == "released":
+        return f" (released, {span(link.get('released_for_s') or 0)} left)"
+    return "" if link.get("open") else " (closed)"
 
 
 def _device_table(system: Document) -> tuple[list[str], list[list[str]]]:

