@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from nats.aio.msg import Msg
 
+from . import credentials
 from .admin import Administration
 from .clock import SystemClock
 from .config import Config
@@ -276,7 +277,8 @@ class Gateway:
             self.presences.hub_link_changed(up)
 
     async def _records(self, name: str, barrier: Callable[[], Awaitable[None]] | None = None) -> BucketRecords:
-        bucket = SealedBucket(self.connection.client, name, self.config.state_dir / KEY_FILE, barrier=barrier)
+        key_file = credentials.loaded(KEY_FILE) or self.config.state_dir / KEY_FILE
+        bucket = SealedBucket(self.connection.client, name, key_file, barrier=barrier)
         await bucket.open()
         return BucketRecords(bucket)
 

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from petiole import wire
 from petiole.manifest import is_token
 
+from . import credentials
 from .config_lines import Location, key_lines
 from .config_problems import COMMAND_LINE, ConfigError, Problem, explain
 
@@ -85,6 +86,16 @@ def _existing(path: Path, info: ValidationInfo) -> Path:
     return path
 
 
+def _secret(path: Path, info: ValidationInfo) -> Path:
+    copy = credentials.loaded(path.name)
+    if copy is not None:
+        return copy
+    beside = _path(Path(credentials.FOLDER) / path.name, info)
+    if not path.is_absolute() and beside.is_file():
+        return beside
+    return _existing(path, info)
+
+
 def default_state_dir() -> Path:
     """$STATE_DIRECTORY (systemd), else petiole below $XDG_STATE_HOME or ~/.local/state."""
     given = os.environ.get("STATE_DIRECTORY")
@@ -95,6 +106,7 @@ def default_state_dir() -> Path:
 
 Token = Annotated[str, AfterValidator(_token)]
 AnyPath = Annotated[Path, AfterValidator(_path)]
+SecretFile = Annotated[Path, AfterValidator(_secret)]
 ExistingFile = Annotated[Path, AfterValidator(_existing)]
 
 
@@ -137,14 +149,14 @@ class NatsConfig(_Section):
     """
 
     url: Annotated[str, _url("nats", "tls")] | None = None
-    credentials: ExistingFile | None = None
+    credentials: SecretFile | None = None
     user: str | None = None
     password: str | None = Field(default=None, repr=False)
     store_dir: AnyPath | None = None  # of the server at `url`, when it runs on this machine
     linked_to_hub: bool = True  # of the server at `url`
 
     hub: tuple[Annotated[str, _url("nats-leaf", "nats", "tls")], ...] = ()
-    hub_credentials: ExistingFile | None = None
+    hub_credentials: SecretFile | None = None
     hub_timeout_s: Annotated[float, Field(ge=3, le=3600)] = DEFAULT_HUB_TIMEOUT_S
     ignore_discovered_servers: bool = False
     port: Annotated[int, Field(ge=0, le=65535)] = 0

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from petiole_tools.commands import boards, demo, device, gateway, hub, mailbox, port, request, sim, status, tap, watch
+from petiole_tools.commands import config as config_command
 from petiole_tools.failure import CliError, explain
 from petiole_tools.options import Options
 from petiole_tools.output import ReaderLeft, paint
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command("demo", epilog=demo.EPILOG)(demo.demo)
 app.add_typer(gateway.app, name="gateway")
+app.add_typer(config_command.app, name="config")
 app.add_typer(device.app, name="device")
 app.command("request", epilog=request.EPILOG)(request.request)
 app.command("send", epilog=mailbox.SEND_EPILOG)(mailbox.send)

@@ -41,13 +41,19 @@ def create_private(path: Path, data: bytes) -> bool:
 
 
 def read_private(path: Path) -> bytes:
-    """Contents of a secret file; KeyFileError if it is missing or others may read it."""
+    """Contents of a secret file; KeyFileError if it is missing or others may read it.
+
+    A copy that the service manager made is in a folder for the service alone, by an access list: in the mode that looks
+    as if its group might read it.
+    """
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    forbidden = 0o037 if folder and path.parent == Path(folder) else 0o077
     try:
         mode = path.stat().st_mode
         data = path.read_bytes()
     except OSError as error:
         raise KeyFileError(path, error.strerror or "cannot be read") from error
-    if stat.S_IMODE(mode) & 0o077:
+    if stat.S_IMODE(mode) & forbidden:
         raise KeyFileError(path, f"others may read it (mode {stat.S_IMODE(mode):04o})")
     return data
 

@@ -82,3 +82,46 @@ def serial_port(text: str) -> dict[str, Any]:
     for word in rest:
         entry["baud" if word.isdigit() else "framing"] = int(word) if word.isdigit() else word
     return entry
+
+
+Root = Annotated[Path, typer.Option("--root", metavar="DIR", help="Only write files, below DIR: for an image.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every file and command, and change nothing.")]
+
+
+@app.command(
+    "install",
+    epilog=examples(
+        "sudo petiole gateway install",
+        "petiole gateway install --dry-run",
+        "sudo petiole gateway install --config gateway.toml",
+    ),
+)
+def install(
+    context: typer.Context,
+    root: Root = Path("/"),
+    dry_run: DryRun = False,
+) -> None:
+    """Make the gateway a service of systemd, or bring it up to date.
+
+    With --config the service gets these settings and the credentials that they name; else it keeps those in
+    /etc/petiole/gateway.toml, or begins with an example. Only what differs is written; the service is restarted.
+    """
+    from petiole_tools.service import commands
+
+    commands.install(options_of(context), root, dry_run=dry_run)
+
+
+@app.command(
+    "uninstall",
+    epilog=examples("sudo petiole gateway uninstall", "sudo petiole gateway uninstall --purge"),
+)
+def uninstall(
+    context: typer.Context,
+    purge: Annotated[bool, typer.Option("--purge", help="Remove settings, keys, devices and readings, too.")] = False,
+    root: Root = Path("/"),
+    dry_run: DryRun = False,
+) -> None:
+    """Remove the service. What it has stored stays, unless --purge is given."""
+    from petiole_tools.service import commands
+
+    commands.uninstall(options_of(context), root, purge=purge, dry_run=dry_run)

@@ -1,0 +1,17 @@
+"""Where a gateway that is a service has its files, and how its units are called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+UNIT = "petiole-gateway.service"
+UNIT_FILE = Path("/etc/systemd/system") / UNIT
+PACKAGED_UNIT_FILE = Path("/lib/systemd/system") / UNIT
+# After 60-serial.rules, which finds out the serial number, and before 77-mm-*.rules, where ModemManager decides.
+UDEV_FILE = Path("/etc/udev/rules.d/70-petiole.rules")
+CONFIG_FILE = Path("/etc/petiole/gateway.toml")
+CREDENTIALS_DIR = Path("/etc/petiole/credentials")
+STATE_DIR = Path("/var/lib/petiole")
+PRIVATE_STATE_DIR = Path("/var/lib/private/petiole")  # where systemd puts it for a dynamic user
+KEY_FILE = CREDENTIALS_DIR / "registry.key"
+MARK = "# Written by `petiole gateway install`."
