@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -260,6 +261,46 @@ def test_frames_are_tapped_with_names_and_values(petiole: Run) -> None:
     code, _, lines = petiole("tap", "nobody", "--count", "1")
     assert code == 1
     assert lines[0] == "error: no device nobody (404)"
+
+
+def test_frames_are_captured_for_wireshark(site: Site, petiole: Run, tmp_path: Path) -> None:
+    path = tmp_path / "frames.pcapng"
+    code, text, lines = petiole("tap", "--pcapng", str(path), "--count", "6")
+    assert (code, len(text.splitlines())) == (0, 6), "what is written is shown, too"
+    assert lines == [f"6 frames in {path}"]
+    assert path.read_bytes()[:4] == b"\n\r\r\n"
+    code, _, lines = petiole("tap", "--pcapng", str(tmp_path / "none" / "x"), "--count", "1")
+    assert code == 1
+    assert "no such file" in lines[0]
+    # A reader that leaves ends it quietly.
+    reader = site.start("tap", "--pcapng", "-")
+    assert reader.stdout is not None
+    assert reader.stdout.buffer.read(4) == b"\n\r\r\n"
+    reader.stdout.close()
+    assert reader.wait(30) == 0
+
+
+@pytest.mark.skipif(shutil.which("tshark") is None, reason="no tshark: apt install tshark")
+def test_a_running_gateway_is_seen_in_wireshark(site: Site) -> None:
+    """The pipe of the documentation, with tshark at its end."""
+    words = ["tap", "--pcapng", "-", "--count", "12"]
+    captured = subprocess.Popen([*PETIOLE, "--config", str(site.config), *words], stdout=subprocess.PIPE, env=clean())
+    lua = Path(__file__).parents[2] / "tools" / "wireshark" / "petiole.lua"
+    fields = ["frame.interface_name", "petiole.device", "petiole.reading.value", "petiole.malformed"]
+    command = ["tshark", "-X", f"lua_script:{lua}", "-l", "-i", "-", "-T", "fields", "-E", "separator=;"]
+    done = subprocess.run(
+        [*command, *(word for field in fields for word in ("-e", field))],
+        stdin=captured.stdout, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert captured.stdout is not None
+    captured.stdout.close()
+    assert captured.wait(30) == 0
+    rows = [line.split(";") for line in done.stdout.splitlines()]
+    assert len(rows) == 12, done.stderr
+    assert {device for _, device, *_ in rows} <= set(NODES)
+    assert any(value for *_, value, _ in rows), "readings are seen with their values"
+    assert not any(malformed for *_, malformed in rows)
+    assert {link for link, *_ in rows} <= {"udp", *(str(path) for path in site.ports.iterdir())}
 
 
 def test_the_status_has_links_store_and_leaf(petiole: Run) -> None:

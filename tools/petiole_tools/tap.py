@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -11,7 +12,8 @@ from nats.aio.msg import Msg
 from petiole_tools.client import Client, checked_name, follow
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
-from petiole_tools.output import clean, local_time, note, paint, say, say_json, value_text
+from petiole_tools.output import ReaderLeft, clean, local_time, note, paint, say, say_json, value_text
+from petiole_tools.pcapng import CaptureWriter
 from petiole_tools.watching import Viewer
 
 # The gateway decodes for so long after it was last asked: ask again in time, and soon stop when nobody looks.
@@ -24,8 +26,19 @@ _QUIET = {"kind", "channel", "value", "unit", "sequence", "age_ms", "at"}
 class Frames(Viewer):
     """Prints frames, of one device or of all."""
 
-    def __init__(self, options: Options, device: str | None, *, show_hex: bool, count: int | None) -> None:
+    def __init__(
+        self,
+        options: Options,
+        device: str | None,
+        *,
+        show_hex: bool,
+        count: int | None,
+        capture: CaptureWriter | None = None,
+        is_silent: bool = False,
+    ) -> None:
         super().__init__(count)
+        self._capture = capture
+        self._is_silent = is_silent
         self._as_json = options.as_json
         self._device = device
         self._show_hex = show_hex
@@ -39,6 +52,10 @@ class Frames(Viewer):
             return False
         if self._device is not None and frame.get("device") != self._device:
             return False
+        if self._capture is not None and not self._captured(frame):
+            return False
+        if self._is_silent:
+            return True
         if self._as_json:
             say_json(frame, indent=None)
             return True
@@ -49,11 +66,47 @@ class Frames(Viewer):
         return True
 
 
-async def tap(options: Options, device: str | None, *, show_hex: bool, count: int | None) -> None:
-    """Print frames until cancelled, or until `count` frames were printed."""
+    def _captured(self, frame: dict[str, Any]) -> bool:
+        assert self._capture is not None
+        try:
+            self._capture.frame(frame)
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
+        except ValueError:
+            note(f"not a frame: {clean(json.dumps(frame))[:200]}")
+            return False
+        return True
+
+
+async def tap(
+    options: Options, device: str | None, *, show_hex: bool, count: int | None, pcapng: str | None = None
+) -> None:
+    """Print frames until cancelled, or until `count` frames were printed. `pcapng`: a file to write them to as well, or
+    "-" for standard output instead of the text."""
     if device is not None:
         checked_name("device name", device)
-    viewer = Frames(options, device, show_hex=show_hex, count=count)
+    if pcapng is None:
+        await _watch(options, device, Frames(options, device, show_hex=show_hex, count=count))
+        return
+    if pcapng == "-" and sys.stdout.isatty():
+        hint = "name a file, or: petiole tap --pcapng - | wireshark -k -i -"
+        raise CliError("a capture is no text for a terminal", hint)
+    stream = sys.stdout.buffer if pcapng == "-" else open(pcapng, "wb")  # noqa: ASYNC230, SIM115 - small writes
+    capture: CaptureWriter | None = None
+    try:
+        capture = CaptureWriter(stream)
+        is_silent = pcapng == "-"
+        viewer = Frames(options, device, show_hex=show_hex, count=count, capture=capture, is_silent=is_silent)
+        await _watch(options, device, viewer)
+    except BrokenPipeError as error:
+        raise ReaderLeft from error
+    finally:
+        if pcapng != "-":
+            stream.close()
+            note(f"{capture.frames_total if capture else 0} frames in {pcapng}")
+
+
+async def _watch(options: Options, device: str | None, viewer: Frames) -> None:
     armed: list[asyncio.Task[None]] = []
 
     async def listen(client: Client) -> None:

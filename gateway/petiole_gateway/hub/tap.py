@@ -95,10 +95,14 @@ class Tap:
             "bytes": len(frame),
             "type": TYPES.get(frame[0] & wire.TYPE_MASK) if frame else None,
             "counter": seen.counter if seen else None,
+            "reference": None,
+            "plaintext": None,
             "records": [],
             "dropped": dropped,
         }
         if device is not None and seen is not None and seen.plaintext is not None:
+            document["plaintext"] = seen.plaintext.hex()
+            document["reference"] = device.uplinks.taken if is_up else None
             document["records"] = describe(device, seen.plaintext)
         self.publish(document)
 

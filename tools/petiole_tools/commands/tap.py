@@ -9,7 +9,13 @@ import typer
 
 from petiole_tools.commands.shared import examples, options_of, run
 
-EPILOG = examples("petiole tap", "petiole tap kitchen --hex", "petiole tap --json --count 10")
+EPILOG = examples(
+    "petiole tap",
+    "petiole tap kitchen --hex",
+    "petiole tap --json --count 10",
+    "petiole tap --pcapng frames.pcapng",
+    "petiole tap --pcapng - | wireshark -X lua_script:tools/wireshark/petiole.lua -k -i -",
+)
 
 
 def tap(
@@ -17,6 +23,9 @@ def tap(
     device: Annotated[str | None, typer.Argument(metavar="[DEVICE]", help="Only this device.")] = None,
     show_hex: Annotated[bool, typer.Option("--hex", help="Show the bytes of each frame, too.")] = False,
     count: Annotated[int | None, typer.Option(metavar="N", min=1, help="End after this many frames.")] = None,
+    pcapng: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a capture for Wireshark; - for standard output.")
+    ] = None,
 ) -> None:
     """Print every frame of the gateway's links, decoded.
 
@@ -26,4 +35,4 @@ def tap(
     """
     from petiole_tools import tap as tapping
 
-    run(tapping.tap(options_of(context), device, show_hex=show_hex, count=count))
+    run(tapping.tap(options_of(context), device, show_hex=show_hex, count=count, pcapng=pcapng))
