@@ -20,7 +20,7 @@ from petiole_tools.sim.sleepy_node import Air, SleepyNode
 
 # Power is back everywhere, but boards do not boot in the same millisecond.
 STORM_S = 1.0
-# A storm of 10,000 takes 200 s at the gateway's 50 joins a second; who waits for it here has a supply.
+# A storm of 10,000 takes longer than the wake of a node with a cell; who waits for it here has a supply.
 AWAKE_MS = 900_000
 _LOOK_S = 0.05
 

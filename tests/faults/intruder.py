@@ -16,8 +16,8 @@ from petiole_gateway.aead import AesCcm
 from petiole_tools.sim.nodes import Terminal
 
 Address = tuple[str, int]
-# At most 50 joins a second are looked at on a link, so more of them would keep honest nodes from joining; a twelfth of
-# what is sent are joins.
+# At most 50 joins a second are answered on a link in the long run, so more of them would keep honest nodes from
+# joining; a twelfth of what is sent are joins.
 PER_SECOND = 400
 _BURST_S = 0.05
 

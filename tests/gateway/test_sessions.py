@@ -366,22 +366,6 @@ async def test_a_device_may_join_four_times_in_ten_seconds(site: Site) -> None:
 
 
 @with_site
-async def test_a_link_carries_fifty_joins_a_second_and_four_rejects(site: Site) -> None:
-    link = MemoryLink()
-    rng = random.Random(1)
-    for _ in range(60):
-        site.hub.receive(Place(link, None), bytes([wire.JOIN_REQUEST | 1]) + rng.randbytes(16))
-    site.hub.receive(Place(link, None), bytes([wire.JOIN_REQUEST | 2]) + rng.randbytes(16))
-    await asyncio.sleep(0.01)
-    assert site.hub.traffic.dropped == {"unknown_device": 50, "join_rate": 10, "version": 1}
-    assert kinds(link.sent) == [wire.REJECT] * 4
-    await asyncio.sleep(1)
-    site.hub.receive(Place(link, None), bytes([wire.JOIN_REQUEST | 2]) + rng.randbytes(16))
-    await asyncio.sleep(0.01)
-    assert link.sent[-1][0] & 15 == wire.REJECT_VERSION
-
-
-@with_site
 async def test_a_node_is_told_to_come_later_while_the_store_is_away(site: Site) -> None:
     device = await site.hub.add_device("a", key_of("a"))
     site.uplinks.lookup_busy = True

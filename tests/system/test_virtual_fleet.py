@@ -84,6 +84,33 @@ def test_a_leaf_that_is_killed_in_the_night_costs_no_reading(tmp_path: Path) -> 
     assert summary.stored == summary.accepted > 0
 
 
+def test_after_a_power_cut_all_of_2000_sleepy_nodes_have_joined_within_minutes(tmp_path: Path) -> None:
+    async def main() -> tuple[float, Summary]:
+        loop = running()
+        plan = FleetPlan(nodes=2000, days=1200 / 86_400, period_s=600, spread=0.001, loss=0.02, seed=6)
+        async with fleet(plan, tmp_path, NullLogger()) as made:
+            start, joined_s = loop.time(), 0.0
+
+            async def watch() -> None:
+                nonlocal joined_s
+                while not all(node.has_session for node in made.nodes):  # noqa: ASYNC110 - virtual time costs nothing
+                    await asyncio.sleep(0.1)
+                joined_s = loop.time() - start
+
+            watching = asyncio.create_task(watch())
+            await made.live(86_400 * plan.days, lambda seconds, fleet: None)
+            await watching
+            summary = made.summary(0, 0)
+            with loop.real():
+                await made.check(summary)
+            return joined_s, summary
+
+    joined_s, summary = run(main())
+    assert_all_is_there(summary)
+    assert joined_s < 60
+    assert summary.gateway_dropped.get("join_rate", 0) == 0
+
+
 def test_ctrl_c_ends_the_command_and_leaves_nothing(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "petiole_tools", "sim", "--virtual", "--nodes", "50", "--days", "300"]
     with subprocess.Popen(

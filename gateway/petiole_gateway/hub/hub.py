@@ -112,7 +112,15 @@ class Hub:
             self.wake_policies,
         )
         self._joins = JoinDesk(
-            self.roster, uplinks, self.traffic, logger, clock, wall, is_clock_doubtful, self._downlinks.arm
+            self.roster,
+            uplinks,
+            self.traffic,
+            self._tasks,
+            logger,
+            clock,
+            wall,
+            is_clock_doubtful,
+            self._downlinks.arm,
         )
         self._resumption = Resumption(uplinks, self._tasks, logger, self.receive)
         self._commands = CommandDesk(clock, self._downlinks.flush)
@@ -228,7 +236,7 @@ class Hub:
         if isinstance(part, str):
             self.traffic.drop(place, frame, part)
         elif part.type == wire.JOIN_REQUEST:
-            self._tasks.spawn(self._joins.receive(place, part, frame))
+            self._joins.receive(place, part, frame)
         elif part.type == wire.DATA:
             self._receive_data(place, part, frame)
         elif part.type == wire.ACK:

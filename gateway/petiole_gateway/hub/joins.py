@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petiole import join, wire
 from petiole.session import Session
 
 from ..aead import AesCcm
+from .allowance import Allowance
 from .device import Device, DeviceSession
 from .ports import Busy, CommandError, Logger, Place, Uplinks
 from .roster import Roster
+from .tasks import Tasks
 from .traffic import Traffic
 
 if TYPE_CHECKING:
@@ -20,14 +22,34 @@ if TYPE_CHECKING:
 
     from petiole.frame import Split
 
-# PROTOCOL.md, section 14: 4 in 10 s let a node with a bad supply start over and over; 50 in a second are the power cut
-# of a whole site.
+# 4 in 10 s let a node with a bad supply start over and over.
 DEVICE_JOINS_MS = 10_000
-LINK_JOINS = 50
-LINK_JOINS_MS = 1_000
+# After a power cut every device joins, all in the same second: each has one join saved up, and they are answered as
+# fast as the machine can. In the long run a link gets so many: what recorded requests, sent again and again, may cost
+# is a tenth of a Pi's core (some 2 ms each, with what is stored).
+LINK_JOINS_PER_S = 50
+# To look into a request costs 60 µs here, four times that on a Pi: forged ones get an eighth of a core.
+LINK_OPENS_PER_S = 500
+LEAST_SAVED = 50
+COPIES = wire.JOIN_TRIES + 1  # of a request whose accept is lost, and the first of the next one
+# Answered at the same time: enough for the store, which reads on while one answer is on its way. More wait here for
+# their turn, so a storm goes as fast as the event loop and no faster.
+AT_ONCE = 32
+MAX_WAITING = 4096
+# Whoever has heard nothing so long after the last copy of a request does not wait for its answer any more.
+STALE_MS = wire.JOIN_RETRY_MS << wire.JOIN_TRIES - 1
 # Lives of a node without a memory of its numbers that may have passed without a trace here: a power cut takes what the
 # disk had not got within a second or so, and joins are limited to the four above.
 FORGOTTEN_LIVES = 8
+
+
+@dataclass(slots=True)
+class _Waiting:
+    place: Place
+    part: Split
+    device: Device
+    request: join.JoinRequest
+    heard_at: int
 
 
 class JoinDesk:
@@ -39,6 +61,7 @@ class JoinDesk:
         roster: Roster,
         uplinks: Uplinks,
         traffic: Traffic,
+        tasks: Tasks,
         logger: Logger,
         clock: Callable[[], int],
         wall: Callable[[], int],
@@ -53,42 +76,77 @@ class JoinDesk:
         self._clock = clock
         self._wall = wall
         self._is_clock_doubtful = is_clock_doubtful
-        self._recent: dict[str, deque[int]] = {}
+        self._tasks = tasks
+        self._opens: dict[str, Allowance] = {}  # by link, of which there are as many as settings name
+        self._joins: dict[str, Allowance] = {}
         self._last_time = 0
         self._answering: set[bytes] = set()
+        self._waiting: dict[bytes, _Waiting] = {}  # by frame; the one that came first is first
 
-    async def receive(self, place: Place, part: Split, frame: bytes) -> None:
-        """Answer a JOIN_REQUEST, or drop it."""
+    def receive(self, place: Place, part: Split, frame: bytes) -> None:
+        """Answer a JOIN_REQUEST, at once or in its turn, or drop it."""
         now = self._clock()
         if part.header & 7 != wire.VERSION:
             self._traffic.reject(place, part, wire.REJECT_VERSION)
             self._traffic.drop(place, frame, "version")
             return
-        recent = self._recent.setdefault(place.link.name, deque(maxlen=LINK_JOINS))
-        if len(recent) == LINK_JOINS and now - recent[0] < LINK_JOINS_MS:
+        if not self._roster.with_id(frame[1:4]):  # not worth a limit
+            self._traffic.reject(place, part, wire.REJECT_JOIN)
+            self._traffic.drop(place, frame, "unknown_device")
+            return
+        if frame in self._waiting:
+            self._waiting[frame].place, self._waiting[frame].heard_at = place, now
+            return
+        if frame in self._answering:
+            return  # the answer to the first copy is on its way
+        if not self._may(self._opens, LINK_OPENS_PER_S, COPIES, place, now):
             self._traffic.drop(place, frame, "join_rate")
             return
-        recent.append(now)
         device, request = self._open(frame)
         if device is None or request is None:
             self._traffic.reject(place, part, wire.REJECT_JOIN)
-            self._traffic.drop(place, frame, "tag" if self._roster.with_id(frame[1:4]) else "unknown_device")
+            self._traffic.drop(place, frame, "tag")
             return
         known = next((s for s in device.provisional if s.request == frame), None)
-        if known is None and frame not in self._answering:
+        if known is None:
             if len(device.joins) == device.joins.maxlen and now - device.joins[0] < DEVICE_JOINS_MS:
+                self._traffic.drop(place, frame, "join_rate", device)
+                return
+            is_full = len(self._waiting) >= MAX_WAITING
+            if is_full or not self._may(self._joins, LINK_JOINS_PER_S, 1, place, now):
                 self._traffic.drop(place, frame, "join_rate", device)
                 return
             device.joins.append(now)
         self._traffic.tap.frame(place.link.name, True, frame, device, None, None)
         if known is not None:
             self._traffic.send(place, known.accept, device)
-        elif frame not in self._answering:  # else the answer to the first copy is on its way
+        else:
+            self._waiting[frame] = _Waiting(place, part, device, request, now)
+            self._go_on()
+
+    def _may(self, allowances: dict[str, Allowance], per_s: int, saved: int, place: Place, now: int) -> bool:
+        """Each device has so many saved up."""
+        most = max(LEAST_SAVED, saved * len(self._roster.devices))
+        return allowances.setdefault(place.link.name, Allowance(per_s, most, now)).take(now, most)
+
+    def _go_on(self) -> None:
+        """Answer those whose turn it is."""
+        while self._waiting and len(self._answering) < AT_ONCE:
+            frame = next(iter(self._waiting))
+            waiting = self._waiting.pop(frame)
+            if self._clock() - waiting.heard_at >= STALE_MS:
+                self._traffic.drop(waiting.place, frame, "join_rate", waiting.device)
+                continue
             self._answering.add(frame)
-            try:
-                await self._answer(place, part, device, request)
-            finally:
-                self._answering.discard(frame)
+            if self._tasks.spawn(self._take_turn(frame, waiting)) is None:
+                return
+
+    async def _take_turn(self, frame: bytes, waiting: _Waiting) -> None:
+        try:
+            await self._answer(waiting.place, waiting.part, waiting.device, waiting.request)
+        finally:
+            self._answering.discard(frame)
+            self._go_on()
 
     def _open(self, frame: bytes) -> tuple[Device | None, join.JoinRequest | None]:
         for device in self._roster.with_id(frame[1:4]):

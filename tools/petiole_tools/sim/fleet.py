@@ -179,7 +179,7 @@ class Fleet:
         ]
 
     async def start(self, joins_per_s: float = 40) -> None:
-        """Start all nodes, not faster than this: a gateway takes 50 joins a second on a link."""
+        """Start all nodes, not faster than this: more come at once than a socket's buffer holds."""
         for node in self.nodes:
             node.start()
             await asyncio.sleep(1 / joins_per_s)

@@ -144,7 +144,6 @@ class SleepyFleet:
                 break
             for node in late:
                 node.wake()
-                await asyncio.sleep(0.05)  # a link takes 50 joins a second
 
     def summary(self, virtual_s: float, real_s: float) -> Summary:
         """What the nodes know."""
