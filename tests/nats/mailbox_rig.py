@@ -16,9 +16,10 @@ from petiole_gateway.nats.api import Document
 from petiole_gateway.nats.connection import Connection, connect
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_gateway.nats.mailbox_client import MailboxClient
+from petiole_gateway.nats.mailbox_feed import read_stream
 from petiole_gateway.nats.mailbox_store import MailboxStore
 from petiole_gateway.nats.mailbox_streams import ensure_hub_mailbox
-from petiole_gateway.nats.subjects import mail_stream, site_inbox
+from petiole_gateway.nats.subjects import document_subject, mail_stream, site_inbox
 
 OTHER = "site2"
 # No test waits for it: what is noticed only by the regular look is not noticed.
@@ -166,6 +167,13 @@ class MailRig(Rig):
         info = await api.stream_info(stream, subjects_filter=f"{purpose}.{SITE}.{device}.>")
         assert info is not None
         return sum((info["state"].get("subjects") or {}).values())
+
+    async def records(self) -> list[Document]:
+        """What the leaf's bucket says of each item."""
+        found: list[Document] = []
+        client, subjects = self.api.client, document_subject(SITE, ">")
+        await read_stream(client, self.api, "KV_mailbox", subjects, 1, lambda m: found.append(json.loads(m.payload)))
+        return found
 
     async def emptied(self, device: str) -> float:
         async def empty() -> bool:

@@ -12,6 +12,7 @@ from mailbox_rig import MailRig
 from nats_rig import SITE, until
 
 from petiole_gateway.hub import mailbox_states as states
+from petiole_gateway.hub.mailbox_item import Change
 from petiole_gateway.nats.mailbox_client import Receipt
 from petiole_gateway.nats.mailbox_streams import ensure_leaf_mailbox, remove_hub_mailbox
 
@@ -207,6 +208,34 @@ async def test_two_gateways_of_a_site_have_the_same_boxes(rig: MailRig) -> None:
         await rig.emptied("shared")
         for receipt in receipts:
             assert events.states(receipt.id).count(states.DELIVERED) == 1
+    finally:
+        await first.stop()
+
+
+async def test_a_gateway_that_is_slow_does_not_write_over_the_end_that_another_has_told(rig: MailRig) -> None:
+    await rig.start_mail()
+    first = rig.store_
+    await rig.open_mail()
+    second = rig.store_
+    try:
+        receipt = await rig.at_hub.send(SITE, "late", "x", expires_in_s=HOUR_S)
+        for store in (first, second):
+            await until(lambda store=store: store.waiting("late") == 1, "the item in each")
+        (item,) = second.mailbox.items("late")
+        late = Change(item, states.PENDING, item.queued_at)
+        (ours,) = first.take("late", 100, lambda item: 100)
+        first.result("late", ours.number, 0, None)
+        assert await ends(rig, receipt) == [states.DELIVERED]
+        await rig.emptied("late")
+        await until(lambda: not first._records.pending and not len(first.settlement), "settled")
+        second._desk.record(late)
+        second._desk._tell_hub_of_pending(late)
+        assert second._hub_documents is not None
+        writers = (second._records, second._hub_documents)
+        await until(lambda: not any(writer.pending for writer in writers), "written, or not")
+        assert await ends(rig, receipt) == [states.DELIVERED]
+        assert {each["id"]: each["state"] for each in await rig.records()}[receipt.id] == states.DELIVERED
+        assert [writer.refused_total for writer in writers] == [0, 0]
     finally:
         await first.stop()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.gateway.memory import NullLogger
+from tests.gateway.whole import UdpNode
 
 from petiole_gateway.app import Gateway
 from petiole_gateway.config import Config
@@ -146,6 +147,31 @@ async def test_the_status_of_all_sites_at_the_hub(system: System) -> None:
     assert not any("barn/cow" in each for each in problems(found)), "nobody knows how it is"
     _, text, _ = await system.petiole("status")
     assert ["barn", "1", "?", "?", "?", "?", "0"] in [line.split() for line in text.splitlines()]
+
+
+async def test_a_request_while_the_site_is_away_waits_for_it(system: System) -> None:
+    added = await system.gateways["barn"].hub.add_device("shed")
+    await system.stop_gateway("barn")
+    process = await asyncio.create_subprocess_exec(
+        *system.command("--site", "barn", "request", "shed", "led", "true", "--wait", "60s"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    line = await asyncio.wait_for(process.stderr.readline(), WAIT_S)
+    assert line.startswith(b"no gateway of site barn answers now; queued as "), line
+    gateway = system.gateways["barn"] = Gateway(system.config("barn"), NullLogger())
+    await gateway.start()
+    node = UdpNode(added.key, gateway.udp_port)
+    try:
+        result = await asyncio.wait_for(process.stdout.read(), WAIT_S)
+        assert (json.loads(result), await process.wait()) == ({"led": [True]}, 0)
+    finally:
+        node.close()
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
 
 
 async def _retried(send: Any) -> None:

@@ -12,6 +12,7 @@ from petiole_gateway.hub.mailbox_states import FINAL
 from petiole_gateway.nats.connection import Connection
 from petiole_gateway.nats.connection import connect as connect_for_good
 from petiole_gateway.nats.mailbox_client import MailboxClient, Receipt
+from petiole_gateway.nats.mailbox_items import MAX_EXPIRES_S, MIN_EXPIRES_S
 from petiole_gateway.nats.subjects import site_inbox
 from petiole_tools.arguments import command_arguments, seconds
 from petiole_tools.client import checked_name
@@ -62,6 +63,8 @@ async def send(
     checked_name("device name", device)
     arguments = command_arguments(words)
     expires_in_s = seconds("--expires", expires_in)
+    if not MIN_EXPIRES_S <= expires_in_s <= MAX_EXPIRES_S:
+        raise CliError(f"--expires {expires_in}: from 1 second to 30 days", "for example --expires 12h")
     async with mailbox_of(options) as (client, _, site):
         receipt = await client.send(
             site, device, command, arguments, expires_in_s=expires_in_s, key=key, priority=priority

@@ -9,6 +9,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from petiole import wire
 from petiole_gateway.health import span
 from petiole_tools.arguments import command_arguments, seconds
 from petiole_tools.client import ERROR_CODE, ERROR_TEXT, Client, checked_name, connected, parsed
@@ -41,22 +42,27 @@ async def request(
         subject = f"dev.{site}.{device}.{command}"
         headers = {TIMEOUT_HEADER: f"{timeout_s:g}"}
         if wait_s is None:
-            result = await client.ask(subject, arguments, timeout_s + GRACE_S, nobody, headers)
+            try:
+                result = await client.ask(subject, arguments, timeout_s + GRACE_S, nobody, headers)
+            except ServiceError as error:
+                if error.code != wire.NOT_NOW:
+                    raise
+                raise CliError(error.problem, "`--wait 10m` has it carried out when the device comes") from error
         else:
             headers[QUEUE_HEADER] = f"{wait_s:g}"
-            result = await _late(client, device, subject, arguments, headers, timeout_s, wait_s, nobody)
+            result = await _late(options, client, device, command, arguments, headers, timeout_s, wait_s)
     say_json(result)
 
 
 async def _late(
+    options: Options,
     client: Client,
     device: str,
-    subject: str,
+    command: str,
     arguments: Any,
     headers: dict[str, str],
     timeout_s: float,
     wait_s: float,
-    nobody: CliError,
 ) -> Any:
     from petiole_tools.mailbox import result_of  # noqa: PLC0415 - the gateway's parts take a tenth of a second
 
@@ -64,7 +70,7 @@ async def _late(
     inbox = client.connection.new_inbox()
     await client.connection.subscribe(inbox, cb=answers.put)
     payload = b"" if arguments is None else json.dumps(arguments).encode()
-    await client.connection.publish(subject, payload, reply=inbox, headers=headers)
+    await client.connection.publish(f"dev.{client.site}.{device}.{command}", payload, reply=inbox, headers=headers)
     try:
         first = await asyncio.wait_for(answers.get(), timeout_s + GRACE_S)
     except TimeoutError as error:
@@ -72,7 +78,7 @@ async def _late(
         raise CliError(f"no answer within {timeout_s:g} s", hint) from error
     said = first.headers or {}
     if said.get("Status") == "503":
-        raise nobody
+        return await _without_gateway(options, device, command, arguments, wait_s)
     if ERROR_CODE in said:
         raise ServiceError(int(said[ERROR_CODE]), said.get(ERROR_TEXT, "refused"))
     receipt = parsed(first)
@@ -82,6 +88,28 @@ async def _late(
     known = "" if wakes is None else f", next wake in {span(wakes)}"
     note(f"{device} is {receipt['availability']}{known}; queued as {receipt['queued']}")
     return result_of(await _end(client, answers, device, receipt["queued"], wait_s), device)
+
+
+async def _without_gateway(options: Options, device: str, command: str, arguments: Any, wait_s: float) -> Any:
+    """No gateway of the site answers here, perhaps because its link is down: what is queued waits for it, too."""
+    from petiole_tools.mailbox import mailbox_of, result_of  # noqa: PLC0415 - as above
+
+    async with mailbox_of(options) as (client, _, site):
+        receipt = await client.send(site, device, command, arguments, expires_in_s=wait_s)
+        note(f"no gateway of site {site} answers now; queued as {receipt.id}")
+        try:
+            ended = await client.wait(receipt, timeout_s=wait_s + GRACE_S)
+        except TimeoutError as error:
+            hint = f"`petiole mailbox {device}` shows {receipt.id}"
+            raise CliError(f"{device} has not answered within {span(wait_s)}", hint) from error
+        except asyncio.CancelledError:
+            _tell_kept(device, receipt.id)
+            raise
+    return result_of(ended, device)
+
+
+def _tell_kept(device: str, id: str) -> None:
+    note(f"the command stays queued: `petiole mailbox {device}` shows {id}, and --cancel {id} takes it back")
 
 
 async def _end(client: Client, answers: asyncio.Queue[Msg], device: str, id: str, wait_s: float) -> dict[str, Any]:
@@ -104,7 +132,7 @@ async def _end(client: Client, answers: asyncio.Queue[Msg], device: str, id: str
             if isinstance(document, dict) and document.get("id") == id:
                 return document
     except asyncio.CancelledError:
-        note(f"the command stays queued: `petiole mailbox {device}` shows {id}, and --cancel {id} takes it back")
+        _tell_kept(device, id)
         raise
     finally:
         lost.cancel()

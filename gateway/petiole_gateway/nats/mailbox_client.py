@@ -150,7 +150,7 @@ class MailboxClient:
 
     async def items(self, site: str, device: str) -> list[Document]:
         """What waits for a device and what became of earlier items, in the order in which they were queued. On a leaf,
-        only what the hub has not been told yet of the latter."""
+        of the latter those of the last day."""
         checked_token("device", device)
         found: dict[str, Document] = {}
 

@@ -85,7 +85,8 @@ class MailDesk:
         try:
             kept: Document = json.loads(message.payload)
             if kept["state"] in FINAL:
-                self._load_end(kept)
+                if "sources" in kept:  # else it is settled
+                    self._load_end(kept)
                 return
             item = recorded_item(kept)
         except (ValueError, KeyError, TypeError):
@@ -216,12 +217,14 @@ class MailDesk:
 
     def record(self, change: Change) -> None:
         """Write the item's record on the leaf."""
-        self._records.put(f"{change.item.device}.{change.item.id}", encoded(record(change)))
+        item = change.item
+        self._records.put(f"{item.device}.{item.id}", encoded(record(change)), is_first=not item.attempts)
 
     def _tell_hub_of_pending(self, change: Change) -> None:
         if self._hub_documents is not None:
             ttl_s = max(0, change.item.expires_at - change.at) // 1000 + DOCUMENT_TTL_S
-            self._hub_documents.put(f"{change.item.device}.{change.item.id}", encoded(document(change)), ttl_s)
+            name = f"{change.item.device}.{change.item.id}"
+            self._hub_documents.put(name, encoded(document(change)), ttl_s, is_first=True)
 
     def deleted(self, origin: str, sequence: int) -> None:
         """A message is not in its stream any more, by our doing."""

@@ -21,6 +21,8 @@ from .subjects import bucket_stream, bucket_subject
 # At 100 ms round trip 640 a second over the link, and 64 kB in flight.
 AT_ONCE = 64
 RETRY_S = 0.5
+EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
+WRONG_LAST_SEQUENCE = 10071  # error of the server
 # As KV clients delete a key: whoever watches the bucket sees it.
 DELETED = {"KV-Operation": "DEL"}
 
@@ -66,9 +68,13 @@ class DocumentWriter:
         """Documents that are not stored yet."""
         return len(self._entries)
 
-    def put(self, name: str, payload: bytes, ttl_s: int = 0) -> asyncio.Future[None]:
-        """Store a document as `<device>.<id>`; with `ttl_s` it goes away by itself."""
-        return self._put(name, payload, {TTL_HEADER: str(ttl_s)} if ttl_s else None)
+    def put(self, name: str, payload: bytes, ttl_s: int = 0, *, is_first: bool = False) -> asyncio.Future[None]:
+        """Store a document as `<device>.<id>`; with `ttl_s` it goes away by itself. `is_first`: unless there is one
+        already; of two gateways of a site the slower must not write over what the other has told since."""
+        headers = {TTL_HEADER: str(ttl_s)} if ttl_s else {}
+        if is_first:
+            headers[EXPECTED_HEADER] = "0"
+        return self._put(name, payload, headers or None)
 
     def delete(self, name: str, ttl_s: int) -> asyncio.Future[None]:
         """Store instead of a document that there is none; that, too, goes away by itself."""
@@ -120,6 +126,8 @@ class DocumentWriter:
                 raise NotConnectedError(name)
             await self._api.store(self._prefix + self._subject(name), entry.payload, entry.headers)
         except ApiError as error:
+            if error.err_code == WRONG_LAST_SEQUENCE:
+                return True  # there is one
             self.refused_total += not error.retryable
             return not error.retryable
         except (LinkError, ClientError, OSError):

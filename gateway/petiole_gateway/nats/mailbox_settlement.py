@@ -4,7 +4,8 @@
 2. it is deleted where a local sender stored it;
 3. the hub's document says so;
 4. it is deleted from the hub's stream, which makes room in the device's box;
-5. the record is removed; without a hub it stays, for those who ask, until its time is over.
+5. the record says that nothing is left to do, and stays a day for those who ask at the site; without a hub it stays as
+   long as the hub's document would.
 An item is always in its box or in a document, and is never sent again after step 1. The sender is told the result by a
 message to the subject it gave: after step 1 if it is on the leaf, else after step 3, when there is a link.
 """
@@ -27,6 +28,8 @@ from .mailbox_streams import DOCUMENT_DAYS
 MAX_UNSETTLED = 20_000
 AT_ONCE = 32
 DOCUMENT_TTL_S = DOCUMENT_DAYS * 86_400
+# On the leaf; a card is written once for it, as it was for removing the record.
+SETTLED_TTL_S = 86_400
 LEAF = "site"  # origin of items that are stored on the leaf
 HUB = "hub"
 
@@ -176,7 +179,8 @@ class Settlement:
             raise NotConnectedError(f"document {ended.name}") from error
         await _all(*(self._delete(*source) for source in list(ended.sources) if source[0] == HUB))
         await self._report(ended)
-        await self._records.remove(ended.name)
+        # The document names no sources: a restart has nothing to do for it.
+        await self._records.put(ended.name, ended.told, SETTLED_TTL_S)
         if ended.name in self._far:  # else it has come over another way meanwhile
             self._forget(ended)
 
