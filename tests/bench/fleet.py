@@ -98,7 +98,7 @@ async def measure() -> list[Result]:
         Result(GROUP, "lateness of the event loop, worst", live["late_ms"]["max"], "ms"),
         Result(GROUP, "awake, from the first frame until it may sleep, and 150 ms", living["awake_ms"], "ms"),
         Result(GROUP, "storm: half have joined, their reading durable", joining["half_s"], "s"),
-        Result(GROUP, "storm: all have", joining["all_s"], "s", beside=f"{NODES / joining['all_s']:.0f} joins a second"),
+        Result(GROUP, "storm: all have", joining["all_s"], "s", beside=f"{NODES} nodes"),
         Result(GROUP, "storm: processor time", storm["cpu_s"], "s"),
         Result(GROUP, "storm: lateness of the event loop, 99 %", storm["late_ms"]["p99"], "ms"),
         Result(GROUP, "storm: lateness of the event loop, worst", storm["late_ms"]["max"], "ms"),
