@@ -96,6 +96,7 @@ class Status:
                 "dropped": {k: v for k, v in link.dropped.items() if v},
                 "unsent_dropped_total": link.unsent_dropped_total,
                 "opened_total": link.opened_total,
+                "failed_total": dict(link.failed_total),
                 "released_total": link.released_total,
                 "frames": traffic.links.get(link.name, {}),
             }

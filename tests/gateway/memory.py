@@ -172,6 +172,7 @@ class MemoryLink:
     def __init__(self, name: str = "memory", *, loss: float = 0.0, seed: int = 1, shared: bool = False) -> None:
         self.name = name
         self.answers_addressed = shared
+        self.absence = ""
         self.loss = loss
         self.is_cut = False
         self.nodes: dict[object, MemoryNode] = {}

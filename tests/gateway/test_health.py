@@ -46,6 +46,12 @@ def test_what_an_older_gateway_does_not_say_is_taken_for_good() -> None:
         (with_("store", barrier_failed_total=1), "disk_errors", True, True),
         ({**GOOD, "clock": "unsynchronised"}, "clock_doubtful", True, True),
         ({**GOOD, "links": [{"name": "/dev/ttyUSB0", "problem": "busy"}]}, "port_closed", True, True),
+        (
+            {**GOOD, "links": [{"name": "/dev/ttyUSB0", "problem": None, "state": "released", "released_for_s": 90.0}]},
+            "port_released",
+            True,
+            True,
+        ),
     ],
 )
 def test_each_trouble_has_its_code_and_says_whether_a_restart_helps(

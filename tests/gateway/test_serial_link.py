@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import grp
 import os
 import tty
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,8 @@ from petiole.framer import CobsFramer
 from petiole.line_framer import LineFramer
 from petiole_gateway.hub.ports import Place
 from petiole_gateway.links import serial as links
-from petiole_gateway.links.serial import MAX_UNSENT, PortError, SerialLink, open_port
+from petiole_gateway.links.port import PortError, open_port, resolve
+from petiole_gateway.links.serial import MAX_UNSENT, SerialLink
 
 from .memory import NullLogger
 from .real_time import until
@@ -70,9 +73,9 @@ class Rig:
         self.link: SerialLink
         self._task: asyncio.Task[None] | None = None
 
-    def start(self, framing: str = "cobs") -> SerialLink:
+    def start(self, framing: str = "cobs", port: str = "") -> SerialLink:
         self.link = SerialLink(
-            str(self.board.path),
+            port or str(self.board.path),
             baud=115200,
             framing=framing,
             receive=self._receive,
@@ -212,12 +215,12 @@ def usb(device: str, number: str | None) -> ListPortInfo:
 def test_a_usb_number_is_looked_up_and_one_that_is_absent_lists_those_present(monkeypatch: pytest.MonkeyPatch) -> None:
     present = [usb("/dev/ttyS0", None), usb("/dev/ttyACM1", "E66B"), usb("/dev/ttyACM0", "E66A")]
     monkeypatch.setattr(list_ports, "comports", lambda: present)
-    assert links.resolve("usb:E66A") == "/dev/ttyACM0"
-    assert links.resolve("/dev/ttyACM7") == "/dev/ttyACM7"
+    assert resolve("usb:E66A") == "/dev/ttyACM0"
+    assert resolve("/dev/ttyACM7") == "/dev/ttyACM7"
     with pytest.raises(PortError, match="usb:E66C: no such USB device") as raised:
         open_port("usb:E66C", 115200)
     assert raised.value.hint == "USB serial numbers present: E66A, E66B"
-    assert not raised.value.busy
+    assert raised.value.kind == "missing"
     present.clear()
     with pytest.raises(PortError) as raised:
         open_port("usb:E66C", 115200)
@@ -235,27 +238,60 @@ def test_a_usb_device_in_use_is_busy_under_the_name_it_was_given(
         open_port("usb:E66A", 115200)
     first.close()
     board.unplug()
-    assert raised.value.busy
+    assert raised.value.kind == "busy"
     assert "another program" in raised.value.hint
 
 
-def test_a_port_without_permission_names_the_group(tmp_path: Path) -> None:
-    board = Board(tmp_path / "tty")
-    board.plug()
-    tmp_path.chmod(0o755)
-    os.fchmod(board._theirs, 0o600)
-    was = os.geteuid()
-    if was != 0:
-        pytest.skip("only root can make a port that it may not open")
+@contextmanager
+def as_nobody() -> Iterator[None]:
+    """The block is run by a user who may nothing."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody who may not open a port")
+    os.seteuid(65534)
     try:
-        path = os.ttyname(board._theirs)
-        os.seteuid(65534)
-        with pytest.raises(PortError, match="permission denied") as raised:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.parametrize(
+    ("mode", "group", "hint"),
+    [
+        (0o660, "dialout", "sudo usermod -aG dialout nobody"),
+        (0o600, "dialout", "its group dialout may not use it either: have a rule of udev"),
+        (0o600, "root", "have a rule of udev give it to the group dialout"),
+    ],
+)
+def test_a_port_without_permission_names_the_group(mode: int, group: str, hint: str) -> None:
+    ours, theirs = os.openpty()
+    path = os.ttyname(theirs)
+    if os.geteuid() == 0:
+        os.chown(path, 0, grp.getgrnam(group).gr_gid)
+    os.fchmod(theirs, mode)
+    try:
+        with as_nobody(), pytest.raises(PortError, match="permission denied") as raised:
             open_port(path, 115200)
     finally:
-        os.seteuid(was)
-        board.unplug()
-    assert "dialout" in raised.value.hint
+        os.close(ours)
+        os.close(theirs)
+    assert hint in raised.value.hint
+    assert raised.value.kind == "denied"
+
+
+async def test_a_port_is_opened_when_permission_comes(rig: Rig) -> None:
+    rig.board.plug()
+    theirs = rig.board._theirs
+    os.fchmod(theirs, 0o600)
+    with as_nobody():
+        link = rig.start(port=os.ttyname(theirs))  # nobody may not look into the folder of the link to it
+        await until(lambda: link.failed_total.get("denied", 0) >= 3)
+        assert len(rig.logger.events("port_unavailable")) == 1, "a problem is said once"
+        assert (link.state, link.problem) == ("unavailable", f"{link.name}: permission denied")
+        assert "udev" in link.hint
+    os.fchmod(theirs, 0o666)  # what a rule of udev does
+    with as_nobody():
+        await until(lambda: link.is_open)
+    assert (link.problem, link.hint) == ("", "")
 
 
 async def test_a_console_carries_frames_between_what_the_board_prints(rig: Rig) -> None:
@@ -298,6 +334,140 @@ async def test_a_reader_that_does_not_read_costs_bounded_memory_and_no_time(rig:
     got.clear()
     link.send(FRAMES[0], None)
     await until(lambda: collected(got, framer.feed(rig.board.read())) == [FRAMES[0]])
+
+
+# Lending the port ----------------------------------------------------------------------------------------------
+
+
+def is_free(path: Path) -> bool:
+    """Whether another program could use the port for itself, as mpremote does."""
+    try:
+        serial.Serial(str(path), 115200, exclusive=True).close()
+    except serial.SerialException:
+        return False
+    return True
+
+
+async def test_a_port_that_is_released_is_free_until_it_is_resumed(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    assert not is_free(rig.board.path)
+    framer = CobsFramer(250)
+    rig.board.write(framer.wrap(FRAMES[0])[:9])  # in the middle of a frame
+    link.release(60)
+    assert is_free(rig.board.path), "at once, not when the event loop comes to it"
+    assert (link.state, link.is_open, link.problem) == ("released", False, "")
+    assert link.released_for_s == pytest.approx(60, abs=5)
+    assert "is released for" in link.absence
+    link.send(FRAMES[1], None)  # goes nowhere, and raises nothing
+    rig.board.read()
+    rig.board.write(b"what another program is answered")
+    assert await link.resume() == "", "a port without a REPL"
+    assert (link.state, link.opened_total, link.released_total, link.absence) == ("open", 2, 1, "")
+    assert not is_free(rig.board.path)
+    rig.board.write(framer.wrap(FRAMES[2]))
+    link.send(FRAMES[3], None)
+    await until(lambda: rig.frames == [FRAMES[2]])
+    got: list[bytes] = []
+    await until(lambda: collected(got, framer.feed(rig.board.read())) == [FRAMES[3]])
+    assert rig.logger.events("port_lost") == []
+
+
+async def test_a_release_that_is_forgotten_ends_by_itself(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    link.release(60)
+    link.release(0.1)  # the last word counts
+    await until(lambda: link.is_open)
+    assert [said["reason"] for said in rig.logger.events("port_taken_back")] == ["its time is over"]
+
+
+async def test_a_port_that_somebody_still_has_at_the_end_is_taken_when_it_is_free(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    link.release(60)
+    other = serial.Serial(str(rig.board.path), 115200, exclusive=True)
+    assert await link.resume() == ""
+    assert (link.state, link.problem) == ("unavailable", f"{link.name}: is in use")
+    assert link.failed_total["busy"] >= 1
+    other.close()
+    await until(lambda: link.is_open)
+
+
+async def test_a_port_that_is_away_can_be_released_too(rig: Rig) -> None:
+    link = rig.start()
+    await until(lambda: link.failed_total.get("missing", 0) >= 1)
+    link.release(60)
+    rig.board.plug()
+    tried = link.failed_total["missing"]
+    await asyncio.sleep(0.1)  # several pauses between tries
+    assert (link.failed_total["missing"], link.is_open) == (tried, False)
+    assert is_free(rig.board.path)
+    await link.resume()
+    assert link.is_open
+
+
+async def test_a_board_of_that_number_is_found_under_its_new_name(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    present = [usb(str(rig.board.path), "E66A")]
+    monkeypatch.setattr(list_ports, "comports", lambda: present)
+    rig.board.plug()
+    link = rig.start(port="usb:E66A")
+    await until(lambda: link.is_open)
+    assert link.path == str(rig.board.path)
+    rig.board.unplug()
+    present.clear()
+    await until(lambda: link.problem == "usb:E66A: no such USB device")
+    rig.board.path = tmp_path / "ttyACM1"
+    rig.board.plug()
+    present.append(usb(str(rig.board.path), "E66A"))
+    await until(lambda: link.is_open)
+    assert link.path == str(rig.board.path)
+
+
+async def test_nothing_is_typed_into_the_repl_but_the_way_out_of_it(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start("console")
+    await until(lambda: link.is_open)
+    link.release(60)
+    resuming = asyncio.create_task(link.resume())
+    await until(lambda: link.is_open)
+    heard = bytearray()
+
+    def has_heard(what: bytes) -> bool:
+        heard.extend(rig.board.read())
+        return heard.endswith(what)
+
+    await until(lambda: has_heard(b"\r\x02"))
+    link.send(FRAMES[0], None)
+    rig.board.write(b"\r\nMicroPython v1.26.0\r\n>>> ")
+    await until(lambda: has_heard(b"\x04"))
+    link.send(FRAMES[1], None)
+    framer = LineFramer(250)
+    rig.board.write(b"\r\nMPY: soft reboot\r\n" + framer.wrap(FRAMES[2]))
+    assert await resuming == "restarted"
+    assert bytes(heard).strip(b"\r\x02") == b"\x04"
+    assert rig.frames == [FRAMES[2]]
+    link.send(FRAMES[3], None)
+    await until(lambda: has_heard(framer.wrap(FRAMES[3])))
+    assert framer.feed(bytes(heard)) == [FRAMES[3]], "what comes after the way out is a frame"
+
+
+async def test_a_release_ends_the_way_out_of_the_repl(rig: Rig) -> None:
+    rig.board.plug()
+    link = rig.start("console")
+    await until(lambda: link.is_open)
+    resuming = asyncio.create_task(link.resume())  # it was not released: only the board is looked after
+    await until(lambda: rig.board.read().endswith(b"\r\x02"))
+    link.release(60)
+    assert await resuming == "silent"
+    assert is_free(rig.board.path)
+    await asyncio.sleep(0)
+    assert rig.board.read() == b""
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

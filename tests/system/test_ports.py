@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,14 @@ async def test_a_release_that_nobody_uses_costs_the_node_nothing(bench: Bench) -
     await bench.account()
 
 
+async def test_a_request_meanwhile_is_told_at_once(bench: Bench) -> None:
+    await bench.world.ask("port.release", {"port": NAME})
+    code, text = await bench.world.command(NAME, "led", [True])
+    assert (code, text) == (503, f"{NAME} cannot be reached now: its port {bench.port} is released for 600 s")
+    await bench.world.ask("port.resume", {"port": NAME})
+    assert await bench.world.command(NAME, "led", [True]) == (0, True)
+
+
 async def test_a_port_that_is_released_is_seen_everywhere(bench: Bench) -> None:
     ended = await bench.run("port", "release", NAME)
     assert (ended.code, ended.out) == (0, f"{bench.port} is free for 10 min: mpremote connect {bench.port}\n")
@@ -209,6 +218,34 @@ async def test_whoever_used_a_port_and_was_killed_leaves_it_to_the_gateway(bench
     finally:
         os.kill(child, signal.SIGKILL)
     await until(lambda: bench.joins() == 2, 20)
+    await bench.more()
+    await bench.account()
+
+
+async def test_somebody_types_at_the_prompt_and_leaves(bench: Bench) -> None:
+    ours, theirs = os.openpty()
+    command = bench.command("port", "use", NAME, "--", "mpremote", "connect", "{port}", "resume", "repl")
+    process = await asyncio.create_subprocess_exec(*command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    shown = bytearray()
+
+    def shows(text: bytes) -> bool:
+        with suppress(OSError):  # nothing there, or at the end nobody
+            shown.extend(os.read(ours, 4096))
+        return text in shown
+
+    try:
+        await until(lambda: shows(b"Use Ctrl-] or Ctrl-x to exit this shell"))
+        os.write(ours, b"\x03")  # mpremote's terminal is in raw mode: this one is for the board
+        await until(lambda: shows(b">>> "))
+        os.write(ours, b"print(6 * 7)\r")
+        await until(lambda: shows(b"\r\n42\n>>> "))
+        os.write(ours, b"\x1d")
+        await until(lambda: shows(b"stood in the REPL and runs again"))
+        assert await asyncio.wait_for(process.wait(), 20) == 0
+    finally:
+        os.close(ours)
     await bench.more()
     await bench.account()
 

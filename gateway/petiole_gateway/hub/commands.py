@@ -75,6 +75,8 @@ class CommandDesk:
             raise Unreachable(f"{name} is asleep, next wake in {wake_s} s", state, wake_s)
         if not device.may_be_reached(now):
             raise Unreachable(f"{name} is {state}", state)
+        if entry.place is not None and entry.place.link.absence:
+            raise Unreachable(f"{name} cannot be reached now: {entry.place.link.absence}", state)
         if len(device.open_requests) >= wire.MAX_OPEN_REQUESTS:
             raise CommandError(wire.TOO_MANY, f"{name} has {wire.MAX_OPEN_REQUESTS} commands open")
         return entry, Request(number, checked, timeout_ms, now)

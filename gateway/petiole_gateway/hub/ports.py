@@ -37,10 +37,16 @@ class Logger(Protocol):
 
 
 class Link(Protocol):
-    """A carrier of frames. `peer` is what tells two senders on it apart; None where there is one."""
+    """A carrier of frames. `peer` is what tells two senders on it apart; None where there is one.
+
+    `absence`: why nothing can be sent for some time, "" as a rule.
+    """
 
     name: str
     answers_addressed: bool  # downlinks carry the address if uplinks did
+
+    @property
+    def absence(self) -> str: ...
 
     def send(self, frame: bytes, peer: object) -> None: ...
 

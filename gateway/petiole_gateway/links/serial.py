@@ -1,9 +1,8 @@
-"""Serial ports: opened by a stable name, opened again when they come back, written without waiting."""
+"""A link over a serial port: opened again when it comes back, lent for a while, written without waiting."""
 
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import termios
 from collections.abc import Callable
@@ -11,13 +10,13 @@ from contextlib import suppress
 from typing import Protocol
 
 import serial
-from serial.tools import list_ports
 
 from petiole import wire
 from petiole.framer import CobsFramer
 from petiole.line_framer import LineFramer
 
 from ..hub.ports import Logger, Place
+from .port import PortError, open_port
 from .repl import ReplExit
 
 # A replugged board is back in 1 to 2 s; a port that stays away costs one stat() in 5 s.
@@ -34,48 +33,6 @@ class Framer(Protocol):
     def feed(self, data: bytes) -> list[bytes]: ...
     def wrap(self, frame: bytes) -> bytes: ...
     def reset(self) -> None: ...
-
-
-class PortError(Exception):
-    """A port that cannot be opened. `busy`: another program has it."""
-
-    def __init__(self, port: str, reason: str, hint: str, busy: bool = False) -> None:
-        super().__init__(f"{port}: {reason}")
-        self.port = port
-        self.reason = reason
-        self.hint = hint
-        self.busy = busy
-
-
-def resolve(port: str) -> str:
-    """The device path of a port setting: `usb:<serial number>` is looked up, anything else is a path. PortError."""
-    if not port.startswith("usb:"):
-        return port
-    wanted = port[4:]
-    found = [info for info in list_ports.comports() if info.serial_number == wanted]
-    if found:
-        return found[0].device
-    present = ", ".join(sorted(str(i.serial_number) for i in list_ports.comports() if i.serial_number)) or "none"
-    raise PortError(port, "no such USB device", f"USB serial numbers present: {present}")
-
-
-def open_port(port: str, baud: int) -> serial.Serial:
-    """Open for exclusive use, non-blocking. PortError says what is wrong and what helps."""
-    path = resolve(port)
-    try:
-        return serial.Serial(path, baud, timeout=0, write_timeout=0, exclusive=True)
-    except serial.SerialException as error:
-        number = error.errno
-        if number == errno.ENOENT:
-            raise PortError(port, "does not exist", "plug the board in, or check the path") from error
-        if number == errno.EACCES:
-            raise PortError(port, "permission denied", "add the user to the group dialout") from error
-        if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
-            raise PortError(port, "is in use", "another program has it open, a terminal perhaps", True) from error
-        raise PortError(port, str(error), "check cable and path") from error
-    except (OSError, termios.error, ValueError) as error:
-        # pyserial lets through what a board that is unplugged in this moment answers, and what no driver can set.
-        raise PortError(port, str(error), "check cable, path and baud rate") from error
 
 
 class SerialLink:
@@ -104,6 +61,7 @@ class SerialLink:
         self.hint = ""  # what helps against it
         self.path = port  # as opened last
         self.opened_total = 0
+        self.failed_total: dict[str, int] = {}  # to open it, by kind of PortError
         self.released_total = 0
         self.renewed_total = 0  # releases of what was released
         self.unsent_dropped_total = 0
@@ -146,6 +104,12 @@ class SerialLink:
         if self._released_until is None:
             return None
         return max(0.0, self._released_until - asyncio.get_running_loop().time())
+
+    @property
+    def absence(self) -> str:
+        """A port that is released; one that is lost is back in a moment, or its device offline soon."""
+        left_s = self.released_for_s
+        return "" if left_s is None else f"its port {self.name} is released for {left_s:.0f} s"
 
     def release(self, for_s: float) -> None:
         """Close the port, and leave it to others until `resume`, or for so long. Again: for so long from now."""
@@ -200,6 +164,7 @@ class SerialLink:
                 try:
                     self._open()
                 except PortError as error:
+                    self.failed_total[error.kind] = self.failed_total.get(error.kind, 0) + 1
                     if str(error) != self.problem:
                         self.problem, self.hint = str(error), error.hint
                         self._logger.warning("port_unavailable", link=self.name, reason=error.reason, hint=error.hint)

@@ -36,6 +36,7 @@ class UdpLink(asyncio.DatagramProtocol):
 
     name = "udp"
     answers_addressed = False  # a datagram already goes to one node
+    absence = ""
 
     def __init__(self, receive: Callable[[Place, bytes], None], logger: Logger) -> None:
         self._receive = receive

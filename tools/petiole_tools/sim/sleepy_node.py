@@ -58,6 +58,7 @@ class Air:
 
     name = "air"
     answers_addressed = True
+    absence = ""
 
     def __init__(self, receive: Callable[[Place, bytes], None]) -> None:
         self.receive = receive
