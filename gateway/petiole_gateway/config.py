@@ -174,7 +174,7 @@ class NatsConfig(_Section):
     def _consistent(self) -> NatsConfig:
         if self.url is None:
             for key in ("credentials", "user", "password", "store_dir", "linked_to_hub"):
-                if key in self.model_fields_set:
+                if getattr(self, key) not in (None, True):
                     raise _about(key, "is for a running server, and no url is given", "give url, or leave it out")
         else:
             for key in ("hub", "hub_credentials", "hub_timeout_s", "ignore_discovered_servers", "port", "binary"):
