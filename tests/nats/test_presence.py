@@ -12,7 +12,7 @@ from nats_rig import SITE, Rig, until
 
 from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.connection import Connection, connect
-from petiole_gateway.nats.mailbox_feed import read_stream
+from petiole_gateway.nats.listing import read_stream
 from petiole_gateway.nats.presence_store import PresenceStore
 from petiole_gateway.nats.presence_streams import STREAM, ensure_hub_presence
 from petiole_gateway.nats.subjects import presence_subject, site_inbox

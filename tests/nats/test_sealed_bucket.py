@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
+from typing import Any
 
 import pytest
 from nats_rig import Rig
@@ -92,3 +94,32 @@ async def test_a_value_opens_only_under_its_own_name(rig: Rig) -> None:
     await bucket._write("dev1", raw[:-1] + bytes([raw[-1] ^ 1]))
     with pytest.raises(WrongKeyError):
         await bucket.items()
+
+
+@pytest.mark.parametrize("size", [2, 300])  # one answer holds 256
+async def test_a_listing_is_whole_however_late_a_busy_server_pushes(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    await rig.start(with_hub=False)
+    bucket = await opened(rig)
+    documents = {f"d{number}": {"number": number} for number in range(size)}
+    for key, document in documents.items():
+        await bucket.put(key, document)
+    await bucket.delete("d1")
+    del documents["d1"]
+    client = rig.connection.client
+    process = client._process_msg
+
+    async def late(sid: int, subject: bytes, *rest: Any) -> None:
+        # The server answers requests and pushes documents in two threads; the answers may be first.
+        if subject.startswith(b"$KV."):
+            await asyncio.sleep(0.02)
+        await process(sid, subject, *rest)
+
+    monkeypatch.setattr(client, "_process_msg", lambda *message: _soon(late(*message)))
+    for _ in range(10):
+        assert await bucket.items() == documents
+
+
+async def _soon(coroutine: Any) -> None:
+    asyncio.get_running_loop().create_task(coroutine)

@@ -17,7 +17,7 @@ from nats.errors import Error as NatsClientError
 
 from petiole_gateway.nats.api import Document, JetStreamApi, StoredMessage
 from petiole_gateway.nats.errors import LinkError
-from petiole_gateway.nats.mailbox_feed import read_stream
+from petiole_gateway.nats.listing import read_stream
 from petiole_gateway.nats.presence_streams import STREAM as PRESENCE_STREAM
 from petiole_gateway.nats.subjects import HUB_DOMAIN, UPLINK_STREAM, mail_stream, presence_subject
 from petiole_tools.client import Client

@@ -21,8 +21,8 @@ from ..hub.mailbox_states import EXPIRED, FINAL, REPLACED
 from .api import Document, JetStreamApi, StoredMessage
 from .connection import Connection
 from .errors import ApiError, LinkError, LocalError, NotConnectedError
+from .listing import read_stream
 from .mailbox_errors import MailboxFullError, SiteAwayError, UnknownSiteError, is_full
-from .mailbox_feed import read_stream
 from .mailbox_items import (
     MAX_GRACE_S,
     Mail,

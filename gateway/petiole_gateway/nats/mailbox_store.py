@@ -22,11 +22,12 @@ from ..hub.ports import Busy, CommandError
 from .api import JetStreamApi
 from .connection import Connection, Logger
 from .errors import ConfigError, LinkError, NotConnectedError
+from .listing import read_stream
 from .mailbox_desk import MailDesk, MailMetrics
 from .mailbox_documents import RETRY_S, DocumentWriter
 from .mailbox_errors import is_full
 from .mailbox_events import EventPublisher
-from .mailbox_feed import MailFeed, read_stream
+from .mailbox_feed import MailFeed
 from .mailbox_items import item_mail, new_id
 from .mailbox_settlement import HUB, LEAF, Settlement
 from .mailbox_streams import ensure_leaf_mailbox

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -21,8 +20,9 @@ from nats.js.api import KeyValueConfig
 from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
-from .api import Document
-from .errors import ConfigError, KeyExistsError, KeyFileError, NotConnectedError, WrongKeyError
+from .api import Document, JetStreamApi, StoredMessage
+from .errors import ConfigError, KeyExistsError, KeyFileError, LinkError, NotConnectedError, WrongKeyError
+from .listing import read_stream
 from .private_file import create_private, read_private
 from .subjects import checked_token, is_token
 
@@ -31,6 +31,8 @@ _NONCE_SIZE = 12
 _FORMAT = b"\x01"
 # Sealed when the bucket is made and opened first ever after. The dot keeps it apart from all keys of callers.
 _CHECK_KEY = "key.check"
+# Headers of what stands for a deleted document: put there by a client, or by the server itself.
+_DELETED = {"KV-Operation", "Nats-Marker-Reason"}
 # A manifest of a device with a hundred channels is some 10 kB.
 MAX_VALUE = 128 * 1024
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024
@@ -102,17 +104,22 @@ class PlainBucket:
 
     async def items(self) -> dict[str, Document]:
         """All documents."""
+        # Not by a watcher: the library takes a bucket for empty when a busy server answers what is pending before it
+        # pushes it.
         found: dict[str, Document] = {}
+        prefix = f"$KV.{self.bucket}."
+
+        def take(message: StoredMessage) -> None:
+            key = message.subject[len(prefix) :]
+            if _DELETED & message.headers.keys():
+                found.pop(key, None)
+            elif is_token(key):
+                found[key] = self._decode(key, message.payload)
+
         try:
-            watcher: Any = await self._opened.watchall(ignore_deletes=True)
-            try:
-                while (entry := await watcher.updates(timeout=5)) is not None:
-                    if is_token(entry.key) and entry.value is not None:
-                        found[entry.key] = self._decode(entry.key, entry.value)
-            finally:
-                await watcher.stop()
-        except (ClientError, OSError, TimeoutError) as error:
-            raise self._lost(error) from error
+            await read_stream(self._client, JetStreamApi(self._client), f"KV_{self.bucket}", f"{prefix}>", 1, take)
+        except LinkError as error:
+            raise NotConnectedError(f"bucket {self.bucket} ({error})") from error
         return found
 
     def _encode(self, key: str, value: Document) -> bytes:
