@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.gateway.memory import NullLogger
 from tests.gateway.real_time import until
 
@@ -109,6 +110,32 @@ def test_after_a_power_cut_all_of_2000_sleepy_nodes_have_joined_within_minutes(t
     assert_all_is_there(summary)
     assert joined_s < 60
     assert summary.gateway_dropped.get("join_rate", 0) == 0
+
+
+def assert_mail_is_right(summary: Summary) -> None:
+    mail = summary.mail
+    assert mail.wrong == []
+    assert mail.sent == sum(mail.states.values()) > 0
+    assert mail.states["delivered"] > 0.85 * mail.sent
+    assert mail.again > 0, "power was lost in commands, which came again and were told so"
+    assert set(mail.states) <= {"delivered", "expired", "replaced"}
+
+
+def test_commands_to_sleepy_nodes_are_carried_out_once_or_known_to_come_again(tmp_path: Path) -> None:
+    plan = FleetPlan(nodes=40, days=0.2, seed=9, loss=0.1, cut_every_s=20_000, mail_every_s=2000, dies=0.1)
+    first, again = (life(tmp_path / name, plan) for name in ("first", "again"))
+    assert_all_is_there(first)
+    assert_mail_is_right(first)
+    assert first.repeatable() == again.repeatable()
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_day_of_mail_for_2000_sleepy_nodes(tmp_path: Path, seed: int) -> None:
+    plan = FleetPlan(nodes=2000, seed=seed, loss=0.05, cut_every_s=200_000, mail_every_s=14_400, dies=0.05)
+    summary = life(tmp_path, plan)
+    assert_all_is_there(summary)
+    assert_mail_is_right(summary)
 
 
 def test_ctrl_c_ends_the_command_and_leaves_nothing(tmp_path: Path) -> None:

@@ -21,9 +21,12 @@ DEFAULT_PERIOD = "600s"
 # Shorter, and a wake that finds nobody would still be awake at the next.
 MIN_PERIOD_S = 15.0
 _PROGRESS_S = 2.0
+MAX_NAMED = 10
 
 
-def plan(nodes: int | None, days: float, period: str | None, seed: int, loss: str) -> FleetPlan:
+def plan(
+    nodes: int | None, days: float, period: str | None, seed: int, loss: str, mail: str | None = None
+) -> FleetPlan:
     """What the options mean. CliError."""
     nodes = nodes or DEFAULT_NODES
     if nodes > MAX_NODES:
@@ -31,7 +34,15 @@ def plan(nodes: int | None, days: float, period: str | None, seed: int, loss: st
     period_s = seconds("--period", period or DEFAULT_PERIOD)
     if period_s < MIN_PERIOD_S:
         raise CliError(f"--period {period}: sleepy nodes need {MIN_PERIOD_S:g} s or more", "for example 600s")
-    return FleetPlan(nodes=nodes, days=days, period_s=period_s, seed=seed, loss=share("--loss", loss))
+    mail_every_s = 0.0 if mail is None else seconds("--mail", mail)
+    return FleetPlan(
+        nodes=nodes,
+        days=days,
+        period_s=period_s,
+        seed=seed,
+        loss=share("--loss", loss),
+        mail_every_s=mail_every_s,
+    )
 
 
 async def simulate_virtual(options: Options, wanted: FleetPlan) -> None:
@@ -48,6 +59,9 @@ async def simulate_virtual(options: Options, wanted: FleetPlan) -> None:
     wrong = summary.lost + summary.duplicated + summary.out_of_order + summary.foreign
     if wrong:
         raise CliError(f"{wrong} readings are not in the stream as they should be", f"again with --seed {wanted.seed}")
+    if summary.mail.wrong:
+        problem = f"{len(summary.mail.wrong)} commands did not end as they should"
+        raise CliError(problem, f"again with --seed {wanted.seed}", summary.mail.wrong[:MAX_NAMED])
 
 
 class _Progress:
@@ -81,5 +95,14 @@ def _fields(summary: Summary) -> list[tuple[str, str]]:
         ("round trips a wake", f"{summary.round_trips_per_wake:.2f}"),
         ("awake a wake", f"{summary.awake_ms_per_wake:.0f} ms"),
         ("frames lost", f"{counts.get('lost_up', 0)} to the gateway, {counts.get('lost_down', 0)} to nodes"),
+        *_mail_fields(summary),
         ("trace", summary.trace),
     ]
+
+
+def _mail_fields(summary: Summary) -> list[tuple[str, str]]:
+    mail = summary.mail
+    if not summary.plan["mail_every_s"]:
+        return []
+    ends = ", ".join(f"{count} {state}" for state, count in mail.states.items())
+    return [("commands", f"{mail.sent} sent, {mail.refused} refused; {ends}; {mail.again} begun again")]

@@ -43,6 +43,9 @@ def sim(
         bool, typer.Option("--virtual", help="Instead: sleepy nodes and a gateway of their own, in virtual time.")
     ] = False,
     days: Annotated[float, typer.Option(metavar="D", min=0.001, max=366, help="Virtual time, in days.")] = 1.0,
+    mail: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="With --virtual: a command for each node that often.")
+    ] = None,
     folder: Annotated[
         Path | None, typer.Option("--dir", metavar="DIR", help="Where the serial ports and the nodes' files appear.")
     ] = None,
@@ -64,13 +67,15 @@ def sim(
     if virtual:
         if app or uart or console or udp or fleet or any(text != "0" for text in (delay, duplicate, reorder, corrupt)):
             meant = "start the other nodes separately"
-            raise CliError("--virtual goes with --nodes, --period, --days, --seed and --loss only", meant)
+            raise CliError("--virtual goes with --nodes, --period, --days, --mail, --seed and --loss only", meant)
         from petiole_tools import simulate_virtual
         from petiole_tools.sim.virtual_loop import VirtualLoop
 
-        plan = simulate_virtual.plan(nodes, days, period, seed, loss)
+        plan = simulate_virtual.plan(nodes, days, period, seed, loss, mail)
         run(simulate_virtual.simulate_virtual(options_of(context), plan), VirtualLoop)
         return
+    if mail is not None:
+        raise CliError("--mail goes with --virtual", "`petiole send` queues a command for a node")
     if fleet:
         is_bad = any(text != "0" for text in (loss, delay, duplicate, reorder, corrupt))
         if app or nodes or uart or console or udp or is_bad:

@@ -27,6 +27,7 @@ from petiole_gateway.config import Config
 from petiole_gateway.hub.ports import Logger
 from petiole_gateway.nats.leaf_access import read_access
 from petiole_gateway.nats.subjects import UPLINK_STREAM
+from petiole_tools.sim.fleet_mail import FleetMail, MailSummary
 from petiole_tools.sim.sleepy_node import AWAKE_BUDGET_MS, Air, NodePlan, SleepyNode
 from petiole_tools.sim.virtual_loop import running
 from petiole_tools.sim.virtual_world import WALL_MS, Answers, now_ms, wall_ms
@@ -42,7 +43,9 @@ LAST_WAKES = 20
 @dataclass(frozen=True)
 class FleetPlan:
     """A fleet by its numbers. `drift_ppm`: the worst crystal's; `cut_every_s`: between losses of power of one node;
-    `spread`: the share of a period over which the first wakes are spread, nearly 0 after a power cut of the site."""
+    `spread`: the share of a period over which the first wakes are spread, nearly 0 after a power cut of the site;
+    `mail_every_s`: between two commands to a node, 0: none; `dies`: the chance
+    that a node's power is lost in one."""
 
     nodes: int = 300
     days: float = 1.0
@@ -54,6 +57,8 @@ class FleetPlan:
     readings: int = 1
     cut_every_s: float = 0.0
     spread: float = 1.0
+    mail_every_s: float = 0.0
+    dies: float = 0.0
 
     def node(self, number: int) -> NodePlan:
         luck = random.Random(f"{self.seed}/{number}")  # noqa: S311 - luck that can be repeated
@@ -67,6 +72,7 @@ class FleetPlan:
             drift_ppm=self.drift_ppm * (2 * luck.random() - 1),
             readings=self.readings,
             cut_every_s=self.cut_every_s,
+            dies=self.dies,
         )
 
 
@@ -95,6 +101,7 @@ class Summary:
     trace: str = ""
     counts: dict[str, int] = field(default_factory=dict)
     gateway_dropped: dict[str, int] = field(default_factory=dict)
+    mail: MailSummary = field(default_factory=MailSummary)
 
     def document(self) -> dict[str, Any]:
         return asdict(self)
@@ -108,8 +115,10 @@ class Summary:
 class SleepyFleet:
     """A gateway and its nodes. Made by `fleet`, in a `VirtualLoop`."""
 
-    def __init__(self, plan: FleetPlan, gateway: Gateway) -> None:
+    def __init__(self, plan: FleetPlan, gateway: Gateway, answers: Answers) -> None:
         self.plan = plan
+        self.mail: FleetMail
+        self._answers = answers
         self.gateway = gateway
         self.air = Air(gateway.hub.receive)
         self.nodes: list[SleepyNode] = []
@@ -125,6 +134,14 @@ class SleepyFleet:
 
         await asyncio.gather(*(add(plan) for plan in plans))
         self.nodes = [SleepyNode(plan, self.air) for plan in plans]
+        self.mail = FleetMail(
+            self.gateway,
+            self._answers,
+            self.nodes,
+            site=SITE,
+            every_s=self.plan.mail_every_s,
+            seed=self.plan.seed,
+        )
 
     async def live(self, seconds: float, progress: Callable[[float, SleepyFleet], None]) -> None:
         """Let so much virtual time pass, and then what it takes until the outboxes are empty."""
@@ -132,14 +149,18 @@ class SleepyFleet:
         start = loop.time()
         for node in self.nodes:
             node.start()
+        sending = loop.create_task(self.mail.run()) if self.plan.mail_every_s else None
         while (left_s := start + seconds - loop.time()) > 0:
             await asyncio.sleep(min(left_s, PROGRESS_S))
             progress(loop.time() - start, self)
+        if sending is not None:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
         for node in self.nodes:
             node.stop()
         for _ in range(LAST_WAKES):
             await asyncio.sleep(AWAKE_BUDGET_MS / 1000 + 1)
-            late = [node for node in self.nodes if node.has_readings]
+            late = [node for node in self.nodes if node.has_readings or self.mail.has_mail(node)]
             if not late:
                 break
             for node in late:
@@ -176,7 +197,7 @@ class SleepyFleet:
     def _trace(self) -> str:
         found = hashlib.sha256()
         for node in self.nodes:
-            found.update(repr((node.accepted, node.wakes, node.awake_ms_total)).encode())
+            found.update(repr((node.accepted, node.executed, node.wakes, node.awake_ms_total)).encode())
         return found.hexdigest()[:16]
 
     async def check(self, summary: Summary) -> None:
@@ -198,6 +219,7 @@ class SleepyFleet:
             error_ms = abs(_time_ms(document["at"]) - WALL_MS - nodes[name].accepted[value])
             summary.worst_time_error_ms = max(summary.worst_time_error_ms, error_ms)
         summary.lost = summary.accepted - sum(len(found) for found in seen.values())
+        summary.mail = await self.mail.check()
 
     async def _stored(self) -> AsyncIterator[dict[str, Any]]:
         access = read_access(self.gateway.config.leaf_dir)
@@ -240,8 +262,7 @@ async def fleet(
         gateway = Gateway(config, logger, ticks=now_ms, wall=wall_ms)
         await gateway.start()
         try:
-            Answers(gateway.connection.client)
-            made = SleepyFleet(plan, gateway)
+            made = SleepyFleet(plan, gateway, Answers(gateway.connection.client))
             await made.add()
             loop.begin()
             try:

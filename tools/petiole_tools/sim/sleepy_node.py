@@ -27,6 +27,10 @@ AWAKE_BUDGET_MS = 10_000
 OUTBOX = 1000
 # From waking to the first frame: the radio finds its network.
 BOOT_MS = 150
+COMMAND = "set"
+HANDLER_S = 0.3  # a valve turns
+# What a board keeps of the results of mail over a sleep, bytes.
+MAIL_ROOM = 1024
 _MIN_TIMER_S = 0.001
 
 
@@ -47,6 +51,7 @@ class NodePlan:
     delay_ms: tuple[int, int] = (3, 15)
     cut_every_s: float = 0.0
     awake_budget_ms: int = AWAKE_BUDGET_MS
+    dies: float = 0.0  # chance that its power is lost in a command, where it is not begun again
 
     @property
     def key(self) -> bytes:
@@ -79,6 +84,7 @@ class SleepyNode:
         self.peer = len(air.nodes)
         air.nodes.append(self)
         self.accepted: list[int] = []  # when each reading was taken, ms of the loop; its value is its place here
+        self.executed: list[tuple[int, bool]] = []  # argument of each command, and whether it came again
         self.durable_total = 0
         self.counts: Counter[str] = Counter()
         self.awake_ms_total = 0
@@ -89,10 +95,12 @@ class SleepyNode:
         self._radio = random.Random(f"{plan.seed}/{plan.name}/radio")  # noqa: S311
         self._secrets = random.Random(f"{plan.seed}/{plan.name}/secrets")  # noqa: S311
         self._manifest = manifest.encode(
-            "sleepy-1", [[0, "counter", "", "i", round(plan.period_s)]], [], [1, round(plan.period_s)]
-        )
+            "sleepy-1", [[0, "counter", "", "i", round(plan.period_s)]], [[0, COMMAND, [["value", "i", True]]]],
+            [1, round(plan.period_s)],
+        )  # fmt: skip
         self._outbox = Outbox(OUTBOX, 1)
         self._boot = 0
+        self._kept_results: list[Any] = []  # in flash, as of the last sleep
         self._endpoint = self._booted()
         self._timer: asyncio.TimerHandle | None = None
         self._waker: asyncio.TimerHandle | None = None
@@ -173,8 +181,11 @@ class SleepyNode:
 
     def _sleep(self, reason: str) -> None:
         self._cancel()
+        self._endpoint.mail.interrupt()
         self._endpoint.suspend()
         self._endpoint.link_down()
+        if reason != "cut_awake":
+            self._kept_results = self._endpoint.mail.dump(MAIL_ROOM)
         self.is_awake = False
         self.counts[reason] += 1
         self.awake_ms_total += round(1000 * (self._loop_time() - self._woke_at))
@@ -193,11 +204,14 @@ class SleepyNode:
         self._cutter = asyncio.get_running_loop().call_later(seconds, self._cut)
 
     def _cut(self) -> None:
+        self._lose_power()
+        self._plan_cut()
+
+    def _lose_power(self) -> None:
         self.counts["power_cuts"] += 1
         if self.is_awake:
             self._sleep("cut_awake")
         self._endpoint = self._booted()
-        self._plan_cut()
 
     def _booted(self) -> NodeEndpoint:
         if self._boot:
@@ -205,7 +219,9 @@ class SleepyNode:
             self.counts.update({f"node_{reason}": n for reason, n in self._endpoint.dropped.items()})
         self._boot += 1
         joiner = Joiner(AesCcm, self.plan.key)
-        return NodeEndpoint(joiner, self._secrets.randbytes, self._manifest, self._outbox, self._boot & 255, 1)
+        made = NodeEndpoint(joiner, self._secrets.randbytes, self._manifest, self._outbox, self._boot & 255, 1)
+        made.mail.load(self._kept_results)
+        return made
 
     def statistics(self) -> Counter[str]:
         """All counts, of this life too."""
@@ -238,6 +254,19 @@ class SleepyNode:
             self.durable_total += 1
         elif event[0] == "command":
             self._endpoint.reply(event[1], wire.NOT_FOUND, "no such command")
+        elif event[0] == "mail":
+            _, item, _, (value,), again = event
+            self.executed.append((value, again))
+            loop = asyncio.get_running_loop()
+            if self._luck.random() < self.plan.dies and not again:
+                loop.call_later(HANDLER_S / 2, self._lose_power)
+            loop.call_later(HANDLER_S, self._finish, self._endpoint, item, value)
+
+    def _finish(self, endpoint: NodeEndpoint, item: int, value: int) -> None:
+        """A command has run to its end, unless its node sleeps or has lost power: then it comes again."""
+        endpoint.finish(item, wire.OK, value)
+        if self.is_awake and endpoint is self._endpoint:
+            self._pump()
 
     def _pump(self) -> None:
         now = self._now()

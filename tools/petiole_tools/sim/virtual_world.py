@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import Any
 
 from nats.aio.client import Client
 
+from petiole_gateway.hub.readings import timestamp
 from petiole_tools.sim.virtual_loop import Expected, running
 
 # From publishing to the PubAck, and from any request to its answer: a leaf on the same machine, at a bad moment.
@@ -25,6 +27,14 @@ def now_ms() -> int:
 def wall_ms() -> int:
     """The gateway's time, ms since 1970."""
     return WALL_MS + now_ms()
+
+
+# When a message was stored, as the server says, which lives in real time.
+_TIME = re.compile(rb"(Nats-Time-Stamp: )[^\r]*")
+
+
+def _virtual_time(found: re.Match[bytes]) -> bytes:
+    return found[1] + timestamp(wall_ms()).encode()
 
 
 class Answers:
@@ -56,6 +66,16 @@ class Answers:
                 self._loop.forget(expected)
             raise
 
+    def expect_message(self, subject: str) -> Expected:
+        """What is asked now has a message on this subject for its effect, besides its answer."""
+        expected = self._open[subject] = self._loop.expect(ANSWER_S)
+        return expected
+
+    def forget(self, expected: Expected) -> None:
+        """It will not come."""
+        self._open = {subject: each for subject, each in self._open.items() if each is not expected}
+        self._loop.forget(expected)
+
     async def process(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         expected = self._open.get(subject.decode())
         if expected is None or expected.is_settled:
@@ -64,7 +84,7 @@ class Answers:
 
         def deliver() -> None:
             self._open.pop(subject.decode(), None)
-            task = self._process(sid, subject, reply, data, headers)
+            task = self._process(sid, subject, reply, data, _TIME.sub(_virtual_time, headers or b""))
             try:
                 task.send(None)  # it only puts the message into a queue
             except StopIteration:
