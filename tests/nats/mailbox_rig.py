@@ -15,8 +15,8 @@ from petiole_gateway.hub.mailbox_states import FINAL
 from petiole_gateway.nats.api import Document
 from petiole_gateway.nats.connection import Connection, connect
 from petiole_gateway.nats.leaf_server import LeafServer
+from petiole_gateway.nats.listing import read_stream
 from petiole_gateway.nats.mailbox_client import MailboxClient
-from petiole_gateway.nats.mailbox_feed import read_stream
 from petiole_gateway.nats.mailbox_store import MailboxStore
 from petiole_gateway.nats.mailbox_streams import ensure_hub_mailbox
 from petiole_gateway.nats.subjects import document_subject, mail_stream, site_inbox

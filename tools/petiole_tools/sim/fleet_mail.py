@@ -18,7 +18,7 @@ from petiole_gateway.app import Gateway
 from petiole_gateway.hub.mailbox_states import DELIVERED, FINAL
 from petiole_gateway.nats.api import Document, JetStreamApi, StoredMessage
 from petiole_gateway.nats.errors import LinkError
-from petiole_gateway.nats.mailbox_feed import read_stream
+from petiole_gateway.nats.listing import read_stream
 from petiole_gateway.nats.mailbox_items import item_mail
 from petiole_gateway.nats.subjects import DOCUMENT_STREAM, document_subject, leaf_notice_subject
 from petiole_tools.sim.sleepy_node import COMMAND, SleepyNode
