@@ -9,14 +9,16 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = {
     "petiole": ROOT / "firmware" / "petiole",
     "petiole_node": ROOT / "firmware" / "petiole_node",
+    "petiole_boot": ROOT / "firmware" / "petiole_boot",
     "petiole_gateway": ROOT / "gateway" / "petiole_gateway",
     "petiole_tools": ROOT / "tools" / "petiole_tools",
 }
 MAY_IMPORT = {
     "petiole": set[str](),
     "petiole_node": {"petiole"},
+    "petiole_boot": {"petiole", "petiole_node"},
     "petiole_gateway": {"petiole"},
-    "petiole_tools": {"petiole", "petiole_node", "petiole_gateway"},
+    "petiole_tools": {"petiole", "petiole_node", "petiole_boot", "petiole_gateway"},
 }
 # Bridges depend on the hub, never the reverse: without nats/ the hub and the links still import.
 INNER = {

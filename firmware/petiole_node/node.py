@@ -413,6 +413,7 @@ class Node:
             elif kind == "failed":
                 self._answer(event[1], wire.NOT_NOW, "the session ended: the outcome is unknown")
             elif kind == "online":
+                self.port.confirm()
                 self._log_unsent()
                 self._log(20, "online")
                 if self._store is not None:

@@ -153,7 +153,8 @@ def main(words: list[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in given:
             traceback.print_exc()
-        return _fail(explain(error))
+        failure = explain(error)
+        return _fail(failure, failure.exit_code)
     return code if isinstance(code, int) else 0
 
 

@@ -10,7 +10,9 @@ DEBUG_HINT = "run it again with --debug for the traceback"
 
 
 class CliError(Exception):
-    """`problem` and `hint` are one line each; `more` is listed below the problem."""
+    """`problem` and `hint` are one line each; `more` is listed below the problem. `exit_code`: of the command."""
+
+    exit_code = 1
 
     def __init__(self, problem: str, hint: str, more: list[str] | None = None) -> None:
         super().__init__(problem)

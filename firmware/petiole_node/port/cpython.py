@@ -193,9 +193,6 @@ class Port(state.StateFiles):
     def feed_watchdog(self) -> None:
         """None here."""
 
-    def safe_window(self) -> None:
-        """A program on a computer can be stopped at any time."""
-
     def interrupted(self) -> None:
         """Ctrl-C ends the program."""
 

@@ -208,6 +208,3 @@ class MicroPythonPort(state.StateFiles):
 
     def hush(self) -> None:
         """Before sleep: what was written leaves the board, then radios are off."""
-
-    def safe_window(self) -> None:
-        """Time in which Ctrl-C reaches the REPL before anything has started. A program on a computer needs none."""

@@ -4,6 +4,10 @@ On LittleFS a file that is overwritten has its old or its new contents after a p
 empty. So nothing here trusts what it reads.
 """
 
+MYPY = False  # the type checker takes it for true
+if MYPY:
+    from petiole_node.contracts import Started
+
 _BOOTS = "boot.cnt"
 _CRASH = "crash.txt"
 RESET_WOKE = 4
@@ -14,6 +18,7 @@ class StateFiles:
     woke = False  # from a deep sleep, with what it had kept; said by `sleeper`
     is_continued = False  # the clock goes on from before that sleep, so it is the same boot
     watchdog_ms = 0  # of the one that runs
+    started: "Started | None" = None  # what has started the node, and wants to know that it works
     flash_deafens_uart = False  # writing a file loses what a UART receives meanwhile
 
     def __init__(self) -> None:
@@ -47,6 +52,14 @@ class StateFiles:
 
     def hardware_reset_reason(self) -> int:
         return 0
+
+    def confirm(self) -> None:
+        """The gateway has answered: this firmware works, and stays."""
+        if self.started is not None:
+            try:
+                self.started.confirm()
+            except OSError as error:
+                print("confirm: " + str(error))
 
     def crashed(self, error: BaseException) -> None:
         """Keep what has ended the program; it is told to the gateway after the restart."""

