@@ -12,6 +12,7 @@ from nats.errors import Error as ClientError
 from .hub.device import Device
 from .hub.ports import Busy, CommandError
 from .hub.readings import timestamp
+from .nats.errors import LinkError
 from .nats.service import Method
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ MAX_TAP_S = 600.0
 # Devices of one answer. NATS carries 1 MB, less where an administrator says so, and names are up to 32 characters long.
 PAGE = 500
 PAGE_BYTES = 256 * 1024
+# What every gateway can tell of a device that another one has.
+TOLD = ("state", "since_at", "next_wake_at", "period_s", "last_seen_at", "link", "firmware", "boot_count")
 # Frames that wait to be published to whoever looks on; more are skipped, the links must not wait for a spectator.
 MAX_TAPPED = 1000
 
@@ -88,8 +91,21 @@ class Administration:
             size += len(json.dumps(page[-1]))
             if size > PAGE_BYTES:
                 break
+        await asyncio.gather(*(self._as_told(row) for row in page if devices[row["name"]].is_elsewhere))
         last = page[-1]["name"] if len(page) < len(names) else None
         return {"devices": page, "total": len(devices), "next": last}
+
+    async def _as_told(self, row: dict[str, Any]) -> None:
+        """Put into a device's row what the gateway of the site has told that has it."""
+        gateway = self._gateway
+        told = await gateway.presences.read(row["name"]) if gateway.presences is not None else None
+        if told is None or told.get("gateway") == gateway.own_name:
+            return
+        row.update({name: told[name] for name in TOLD if name in told})
+        try:
+            row["sequence"] = await gateway.store.last_sequence(row["name"], refresh=True)
+        except LinkError:
+            row["sequence"] = None
 
     async def _at_holder(self, method: str, arguments: dict[str, Any], here: Method) -> Any:
         """Have the gateway of the site answer that has the device; this one if that is not there."""

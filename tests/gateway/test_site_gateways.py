@@ -169,3 +169,24 @@ async def test_what_only_the_holder_of_a_device_knows_is_told_by_every_gateway(p
     refused = [await pair.ask("device.policy", {"name": "a", "period_s": 60}) for _ in range(12)]
     assert {each["code"] for each in refused} == {400}, "only its manifest says that it never sleeps"
     assert {each["code"] for each in [await pair.ask("device.show", {"name": "b"}) for _ in range(6)]} == {404}
+
+
+async def test_every_gateway_lists_all_devices_as_they_are(pair: Pair) -> None:
+    key = os.urandom(16)
+    await pair.ask("device.add", {"name": "b", "key": key.hex()})
+    first = await pair.node("a")
+    await joined(pair.gateway, "a")
+    second = UdpNode(key, pair.second_port, seed=2)
+    pair._nodes.append(second)
+    await joined(pair.second, "b")
+    for node in (first, second):
+        node.publish(1, 2, 3)
+    await until(lambda: first.is_empty and second.is_empty)
+
+    async def agree() -> bool:
+        lists = [(await pair.ask("device.list"))["devices"] for _ in range(12)]
+        shown = [[(row["name"], row["state"], row["link"], row["boot_count"], row["sequence"]) for row in found]
+                 for found in lists]  # fmt: skip
+        return all(found == [("a", "online", "udp", 1, 3), ("b", "online", "udp", 1, 3)] for found in shown)
+
+    await until(agree)

@@ -10,6 +10,12 @@ from petiole_tools.demo_count import Census
 from petiole_tools.failure import CliError, explain
 
 
+def test_names_with_numbers_are_in_the_order_of_the_numbers() -> None:
+    names = ["node-10", "node-2", "node-1", "2", "10", "a", "node", "node-2b", "2-\u00b2"]
+    wanted = ["2", "2-\u00b2", "10", "a", "node", "node-1", "node-2", "node-2b", "node-10"]
+    assert sorted(names, key=output.natural) == wanted
+
+
 @pytest.mark.parametrize(
     ("words", "payload"),
     [

@@ -12,7 +12,7 @@ from petiole_tools import wake_policy
 from petiole_tools.client import checked_name, connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
-from petiole_tools.output import ago, note, paint, say, say_fields, say_json, say_table, until, value_text
+from petiole_tools.output import ago, natural, note, paint, say, say_fields, say_json, say_table, until, value_text
 
 STATE_STYLES = {"online": "green", "asleep": "cyan", "overdue": "yellow", "offline": "red"}
 _LINK_MEANT = "udp://HOST:PORT, udp:// (search the network), uart or console"
@@ -91,7 +91,7 @@ def _write_settings(path: Path, settings: dict[str, Any]) -> None:
 async def show_all(options: Options) -> None:
     """All devices of the site."""
     async with connected(options) as client:
-        devices = await client.devices()
+        devices = sorted(await client.devices(), key=lambda device: natural(str(device["name"])))
     if options.as_json:
         say_json({"devices": devices})
         return

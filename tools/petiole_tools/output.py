@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any, TextIO
 
 from petiole_gateway.health import span
 
+_NUMBER = re.compile(r"([0-9]+)")
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}
 
 
@@ -120,6 +122,11 @@ def until(at: object) -> str:
         return "-"
     left_s = (moment - datetime.now(UTC)).total_seconds()
     return f"in {span(left_s)}" if left_s >= 0 else f"{span(-left_s)} ago"
+
+
+def natural(text: str) -> list[str | int]:
+    """A key by which node-2 comes before node-10."""
+    return [int(part) if part.isdigit() else part for part in _NUMBER.split(text)]
 
 
 def size_text(count: float) -> str:

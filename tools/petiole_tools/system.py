@@ -22,6 +22,7 @@ from petiole_gateway.nats.presence_streams import STREAM as PRESENCE_STREAM
 from petiole_gateway.nats.subjects import HUB_DOMAIN, UPLINK_STREAM, mail_stream, presence_subject
 from petiole_tools.client import Client
 from petiole_tools.failure import CliError
+from petiole_tools.output import natural
 
 # Gateways answer from memory: a moment of silence after the last is the end; a site over a mobile link has the whole.
 GATHER_S = 2.0
@@ -157,7 +158,7 @@ async def _devices(api: JetStreamApi, site: str | None) -> list[Document] | None
         await read_stream(api.client, api, PRESENCE_STREAM, subjects, 1, take)
     except (LinkError, NatsClientError):
         return None
-    return sorted(found, key=lambda each: (each["site"], each["device"]))
+    return sorted(found, key=lambda each: (each["site"], natural(each["device"])))
 
 
 async def _mailboxes(

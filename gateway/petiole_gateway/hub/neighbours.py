@@ -67,6 +67,7 @@ class Neighbours:
             if device.current is not None:
                 self._let_go(device.current)
                 self._logger.info("device_moved", device=name)
+            device.is_elsewhere = True
         elif kind in (CHANGED, POLICY):
             try:
                 if kind == CHANGED:

@@ -130,6 +130,7 @@ class PresenceDesk:
             "gateway": self._own_name,
             "link": (place[0] or None) if place else None,
             "firmware": device.channels.firmware[:MAX_FIRMWARE] or None,
+            "boot_count": device.boot_count,
         }
 
     @staticmethod

@@ -19,8 +19,8 @@ from .connection import Connection, Logger
 from .errors import LinkError
 from .mailbox_documents import DocumentWriter
 from .mailbox_events import EventPublisher
-from .presence_streams import ensure_leaf_presence
-from .subjects import HUB_DOMAIN, PRESENCE_BUCKET, checked_token, event_subject
+from .presence_streams import STREAM, ensure_leaf_presence
+from .subjects import HUB_DOMAIN, PRESENCE_BUCKET, bucket_subject, checked_token, event_subject
 from .task_end import end_tasks
 
 RETRY_S = 0.25
@@ -92,6 +92,15 @@ class PresenceStore:
             self._hub.put(device, payload)
         if document["state"] != was:
             self._events.put(event_subject(self.site, device, "availability"), _encoded({**document, "was": was}))
+
+    async def read(self, device: str) -> dict[str, Any] | None:
+        """What was told last of a device, by whichever gateway of the site has it; None if nothing is known."""
+        try:
+            found = await self._api.message_on(STREAM, bucket_subject(PRESENCE_BUCKET, self.site, device))
+            told = None if found is None or not found.payload else json.loads(found.payload)
+        except (LinkError, ValueError):
+            return None
+        return told if isinstance(told, dict) else None
 
     def forget(self, device: str) -> None:
         """There is no such device any more."""

@@ -73,7 +73,7 @@ class FleetNode:
         self.refused_total = 0
         self.sent_total = 0
         self.received_total = 0
-        self.endpoint = NodeEndpoint(Joiner(AesCcm, key), os.urandom, MANIFEST, Outbox(_OUTBOX), seed & 255, 1)
+        self.endpoint = NodeEndpoint(Joiner(AesCcm, key), os.urandom, MANIFEST, Outbox(_OUTBOX), 1, 1)
         self._gateway = gateway
         self._random = random.Random(seed)  # noqa: S311 - luck that can be repeated
         self._temperature = 20.0
