@@ -73,13 +73,13 @@ STARTING = Finding("starting", WARNING, "the gateway is starting", "wait a momen
 
 
 def judge(status: Document, stalled: Iterable[str] = ()) -> Health:
-    """`stalled` names work of this process that should have gone on and has not, and waits for nothing outside it."""
+    """`stalled` says of work of this process that it stands still, though it waits for nothing outside: progress.py."""
     found = [*_stalled(stalled), *_leaf(status), *_store(status), *_clock(status), *_links(status)]
     return Health(tuple(sorted(found, key=lambda each: each.severity != ERROR)))
 
 
 def _stalled(stalled: Iterable[str]) -> list[Finding]:
-    return [Finding("stalled", ERROR, f"{name} does not go on", "restart the gateway") for name in stalled]
+    return [Finding("stalled", ERROR, name, "restart the gateway") for name in stalled]
 
 
 def _leaf(status: Document) -> list[Finding]:

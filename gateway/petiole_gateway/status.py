@@ -12,10 +12,13 @@ from .hub.readings import UNSYNCHRONISED, timestamp
 
 if TYPE_CHECKING:
     from .app import Gateway
+    from .progress import Part
 
 PULSE_S = 1.0
 # The backlog is asked of the leaf; alerts wait for minutes, and a request a second would be seen in the leaf's log.
 BACKLOG_PULSES = 15
+# A leaf server that is started again answers within it.
+PART_TIMEOUT_S = 10.0
 
 
 class Status:
@@ -26,6 +29,7 @@ class Status:
         self._away_since: float | None = None
         self._unlisten = gateway.connection.listen(self._connection_changed)
         self.backlog: int | None = None  # readings that the hub has not taken, as of the last look
+        self.stalled: tuple[str, ...] = ()  # what stood still at the last look
         self.lag = Durations()  # by how much the event loop was late
 
     def close(self) -> None:
@@ -38,10 +42,12 @@ class Status:
     async def watch(self) -> None:
         """Look regularly until cancelled."""
         loop = asyncio.get_running_loop()
+        parts = self._gateway.parts()
         pulses = 0
         while True:
             if pulses % BACKLOG_PULSES == 0:
                 self.backlog = await self._gateway.store.not_at_hub()
+                self.stalled = tuple([reason for part in parts if (reason := await _stall(part))])
             due_at = loop.time() + PULSE_S
             await asyncio.sleep(PULSE_S)
             self.lag.add(max(0.0, loop.time() - due_at))
@@ -49,7 +55,7 @@ class Status:
 
     def health(self) -> Health:
         """Judged from what is known at this moment."""
-        return judge(self.document())
+        return judge(self.document(), self.stalled)
 
     async def fresh(self) -> dict[str, Any]:
         """The document, with the backlog as it is now."""
@@ -126,6 +132,14 @@ class Status:
             "server_version": _version(gateway),
             "restarts_total": leaf.restarts_total if leaf else None,
         }
+
+
+async def _stall(part: Part) -> str:
+    try:
+        async with asyncio.timeout(PART_TIMEOUT_S):
+            return await part.stall()
+    except TimeoutError:
+        return f"{type(part).__name__} does not answer"
 
 
 def _version(gateway: Gateway) -> str:

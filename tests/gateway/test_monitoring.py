@@ -183,6 +183,21 @@ async def test_a_gateway_whose_leaf_is_gone_is_not_ready_and_later_not_alive(
     assert json.loads(body)["findings"][0]["code"] == "leaf_gone"
 
 
+async def test_work_that_stands_still_is_told_to_probes(world: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stuck:
+        async def stall(self) -> str:
+            return "the store stands still with 5 readings"
+
+    monkeypatch.setattr(world.gateway, "parts", lambda: [Stuck()])
+    watch = asyncio.create_task(world.gateway.status.watch())
+    await until(lambda: bool(world.gateway.status.stalled))
+    watch.cancel()
+    status, _, body = await fetch(world.http_port, "/healthz")
+    assert status == 503
+    [finding] = json.loads(body)["findings"]
+    assert (finding["code"], finding["problem"]) == ("stalled", "the store stands still with 5 readings")
+
+
 async def test_without_the_setting_nothing_listens_and_nothing_is_loaded(tmp_path: Path) -> None:
     world = World(tmp_path)
     try:

@@ -10,7 +10,21 @@ from typing import Annotated
 
 import typer
 
-from petiole_tools.commands import boards, demo, device, gateway, hub, mailbox, port, request, sim, status, tap, watch
+from petiole_tools.commands import (
+    boards,
+    demo,
+    device,
+    doctor,
+    gateway,
+    hub,
+    mailbox,
+    port,
+    request,
+    sim,
+    status,
+    tap,
+    watch,
+)
 from petiole_tools.commands import config as config_command
 from petiole_tools.failure import CliError, explain
 from petiole_tools.options import Options
@@ -48,6 +62,7 @@ app.command("send", epilog=mailbox.SEND_EPILOG)(mailbox.send)
 app.command("mailbox", epilog=mailbox.MAILBOX_EPILOG)(mailbox.mailbox)
 app.command("watch", epilog=watch.EPILOG)(watch.watch)
 app.command("tap", epilog=tap.EPILOG)(tap.tap)
+app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("status", epilog=status.EPILOG)(status.status)
 app.command("top", epilog=status.TOP_EPILOG)(status.top)
 app.command("boards", epilog=boards.EPILOG)(boards.boards)

@@ -48,7 +48,7 @@ def open_port(port: str, baud: int) -> serial.Serial:
         if number == errno.ENOENT:
             raise PortError(port, "does not exist", "plug the board in, or check the path", "missing") from error
         if number in (errno.EACCES, errno.EPERM):
-            raise PortError(port, "permission denied", _permission_hint(path), "denied") from error
+            raise PortError(port, "permission denied", permission_hint(path), "denied") from error
         if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
             raise PortError(port, "is in use", "another program has it open, a terminal perhaps", "busy") from error
         raise PortError(port, str(error), "check cable and path", "unusable") from error
@@ -57,7 +57,7 @@ def open_port(port: str, baud: int) -> serial.Serial:
         raise PortError(port, str(error), "check cable, path and baud rate", "unusable") from error
 
 
-def _permission_hint(path: str) -> str:
+def permission_hint(path: str) -> str:
     """Who may open it: the group that udev gives to serial ports, dialout on Debian."""
     try:
         there = os.stat(path)
