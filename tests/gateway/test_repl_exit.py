@@ -109,6 +109,13 @@ def test_a_running_node_that_prints_a_prompt_is_not_taken_for_the_repl() -> None
     assert leaving.outcome == repl.RUNNING
 
 
+def test_a_line_that_begins_like_a_prompt_is_none() -> None:
+    leaving = ReplExit(0.0)
+    leaving.take(b">>> a log line\n", 0, 0.1)
+    assert run_silent(leaving, 0.1, b"\r\x02") < 4
+    assert leaving.outcome == repl.SILENT
+
+
 def test_nobody_there_is_silence_and_ends() -> None:
     leaving = ReplExit(0.0)
     assert run(Board("absent"), leaving) < 4
@@ -163,10 +170,11 @@ def test_a_program_that_says_nothing_is_waited_for_so_long() -> None:
     assert leaving.outcome == repl.RESTARTING
 
 
-def run_silent(leaving: ReplExit, now: float) -> float:
+def run_silent(leaving: ReplExit, now: float, *sends: bytes) -> float:
+    """Nothing comes; when it is over. Nothing is sent but these."""
     while (deadline := leaving.deadline()) is not None:
         now = max(now, deadline)
-        assert leaving.to_send(now) == b""
+        assert leaving.to_send(now) in (b"", *sends)
     return now
 
 

@@ -250,9 +250,18 @@ async def test_somebody_types_at_the_prompt_and_leaves(bench: Bench) -> None:
     await bench.account()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-async def test_a_command_that_is_interrupted_gives_the_port_back(bench: Bench, number: int, code: int) -> None:
-    command = bench.command("port", "use", NAME, "--", "sh", "-c", "echo up; exec sleep 60")
+@pytest.mark.parametrize(
+    ("number", "code", "script"),
+    [
+        (signal.SIGINT, 7, "trap 'exit 7' INT; echo up; sleep 60 & wait"),  # as mpremote does: it is the command's
+        (signal.SIGINT, 130, "echo up; exec sleep 60"),
+        (signal.SIGTERM, 143, "echo up; exec sleep 60"),
+    ],
+)
+async def test_a_command_that_is_interrupted_gives_the_port_back(
+    bench: Bench, number: int, code: int, script: str
+) -> None:
+    command = bench.command("port", "use", NAME, "--", "sh", "-c", script)
     process = await asyncio.create_subprocess_exec(
         *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
