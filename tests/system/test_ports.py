@@ -253,15 +253,16 @@ async def test_somebody_types_at_the_prompt_and_leaves(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("number", "code", "script"),
     [
-        (signal.SIGINT, 7, "trap 'exit 7' INT; echo up; sleep 60 & wait"),  # as mpremote does: it is the command's
-        (signal.SIGINT, 130, "echo up; exec sleep 60"),
-        (signal.SIGTERM, 143, "echo up; exec sleep 60"),
+        (signal.SIGINT, 7, "signal.signal(signal.SIGINT, lambda *_: sys.exit(7))"),  # Ctrl-C is the command's
+        (signal.SIGINT, 130, "signal.signal(signal.SIGINT, signal.SIG_DFL)"),
+        (signal.SIGTERM, 143, "pass"),
     ],
 )
 async def test_a_command_that_is_interrupted_gives_the_port_back(
     bench: Bench, number: int, code: int, script: str
 ) -> None:
-    command = bench.command("port", "use", NAME, "--", "sh", "-c", script)
+    source = f"import signal, sys; {script}; print('up', flush=True); signal.pause()"
+    command = bench.command("port", "use", NAME, "--", sys.executable, "-c", source)
     process = await asyncio.create_subprocess_exec(
         *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
     )
