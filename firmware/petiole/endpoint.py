@@ -326,6 +326,7 @@ class NodeEndpoint:
                 self.mail.pending = 0  # unless it says otherwise
             for record in incoming.records:
                 self._take(record, now, events)
+        self._echoes.clear()  # whoever rejects what was sent before is not the one with the session
         if self.state == states.REJOINING and session.send_counter < wire.COUNTER_LIMIT:
             self.joiner.request = b""
         if session.send_counter < wire.COUNTER_LIMIT:
@@ -416,6 +417,8 @@ class NodeEndpoint:
                 return ""
             self._rejected_at = now
             self.lose(now)
+            # Another gateway may have the session, and its answer be on the way: that ends the join.
+            self._join_at = max(self._join_at, now + wire.REJECTED_WAIT_MS)
         elif self._wants_join():
             self._join_at = now + self._refused_wait
             self._join_tries = 0

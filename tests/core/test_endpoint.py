@@ -154,11 +154,36 @@ def test_a_reject_of_the_session_makes_the_node_join_once_in_five_seconds():
     peer.say(b"")
     assert peer.node.state == states.ONLINE
     peer.now += wire.REJOIN_AFTER_REJECT_MS - 1
+    frame = peer.frames()[-1]
     peer.reject(wire.REJECT_SESSION, frame)
     assert peer.node.state == states.ONLINE
     peer.now += 1
     peer.reject(wire.REJECT_SESSION, frame)
     assert peer.node.state == states.REJOINING
+
+
+def test_a_rejected_node_waits_for_another_gateway_to_answer():
+    peer = online()
+    peer.node.publish(0, 1, peer.now)
+    (frame,) = peer.frames()
+    peer.reject(wire.REJECT_SESSION, frame)
+    rejected_at = peer.now
+    kinds = []
+    while wire.JOIN_REQUEST not in kinds:
+        kinds += [sent[0] & wire.TYPE_MASK for sent in peer.frames()]
+        if wire.JOIN_REQUEST not in kinds:
+            peer.now = peer.node.deadline(peer.now)
+    assert peer.now == rejected_at + wire.REJECTED_WAIT_MS
+
+
+def test_a_reject_of_what_was_answered_is_ignored():
+    peer = online()
+    peer.node.publish(0, 1, peer.now)
+    (frame,) = peer.frames()
+    peer.say(b"")
+    peer.reject(wire.REJECT_SESSION, frame)
+    assert peer.node.state == states.ONLINE
+    assert peer.node.dropped == {"echo": 1}
 
 
 def test_a_reject_of_a_frame_that_is_long_gone_is_ignored():

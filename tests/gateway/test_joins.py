@@ -58,6 +58,11 @@ async def test_who_has_given_up_waiting_is_not_answered(site: Site) -> None:
     await asyncio.sleep(10)
     assert accepts(link) == 2 * AT_ONCE + 1
     assert site.hub.traffic.dropped == {"join_rate": AT_ONCE - 1}
+    site.uplinks.lookup_s = 0.005
+    for device in found[2 * AT_ONCE : -1]:
+        site.hub.receive(Place(link, None), request(device, 2))
+    await asyncio.sleep(1)
+    assert accepts(link) == 3 * AT_ONCE, "their joins are still saved up"
 
 
 @with_site

@@ -19,3 +19,7 @@ class Allowance:
             return False
         self._left -= 1
         return True
+
+    def give_back(self) -> None:
+        """What was taken was not used."""
+        self._left += 1

@@ -136,6 +136,7 @@ class JoinDesk:
             waiting = self._waiting.pop(frame)
             if self._clock() - waiting.heard_at >= STALE_MS:
                 self._traffic.drop(waiting.place, frame, "join_rate", waiting.device)
+                self._joins[waiting.place.link.name].give_back()
                 continue
             self._answering.add(frame)
             if self._tasks.spawn(self._take_turn(frame, waiting)) is None:
