@@ -41,12 +41,12 @@ class UdpNode:
     """A node's endpoint on a socket of its own. Commands and mail are answered by what `handlers` return; None answers
     not. One that is `sleepy` sleeps as soon as it may, until `wake`."""
 
-    def __init__(self, key: bytes, port: int, *, seed: int = 1, sleepy: bool = False) -> None:
+    def __init__(self, key: bytes, port: int, *, seed: int = 1, sleepy: bool = False, has_memory: bool = True) -> None:
         self.endpoint = NodeEndpoint(
             join.Joiner(AesCcm, key),
             random.Random(seed).randbytes,
             SLEEPY if sleepy else MANIFEST,
-            Outbox(2000, 1),
+            Outbox(2000, 1 if has_memory else None),
             1,
             1,
         )

@@ -178,6 +178,8 @@ class Device:
     is_learning: bool = False  # its numbers are being read from the store
     asked_manifest_at: int | None = None
     told_sequence: int = 0  # in the last accept for a node without a memory of its numbers
+    sequence_floor: int = 0  # after a restore: numbers up to it may be in use, whatever the store here has
+    accepted_at: int = 0  # after a restore: the highest time of an accept before
     joins: deque[int] = field(default_factory=lambda: deque(maxlen=4))
     dropped: dict[str, int] = field(default_factory=dict)
     frames_total: int = 0
@@ -242,4 +244,5 @@ class Device:
             "manifest_hash": self.manifest_hash.hex(),
             "manifest": self.manifest,
             "allow": self.allow,
+            **({"sequence_floor": self.sequence_floor, "accepted_at": self.accepted_at} if self.sequence_floor else {}),
         }

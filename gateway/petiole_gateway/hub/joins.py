@@ -176,7 +176,7 @@ class JoinDesk:
                 # The hub upstream may have numbers that a power cut took from the store here; it would take new
                 # readings under them for repetitions.
                 sequence += FORGOTTEN_LIVES * wire.MAX_SEQUENCES_AHEAD
-            device.told_sequence = sequence
+            device.told_sequence = sequence = max(sequence, device.sequence_floor)
         nonce = self._next_time().to_bytes(6, "big") + secrets.token_bytes(1)
         accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful())
         now = self._clock()

@@ -55,6 +55,7 @@ class Roster:
         """Read the registry. Without sessions (their counters may have been rolled back) every node joins anew."""
         for name, document in (await self._registry.items()).items():
             self.refresh(name, document)
+        self.last_accept_time = max((device.accepted_at for device in self.devices.values()), default=0)
         self.has_lost_sessions = not with_sessions and bool(self.devices)
         for name, document in (await self._sessions.items()).items():
             device = self.devices.get(name)
@@ -147,6 +148,8 @@ class Roster:
         device.manifest_hash = bytes.fromhex(document.get("manifest_hash", ""))
         device.channels = Channels(device.manifest)
         device.allow = document.get("allow")
+        device.sequence_floor = int(document.get("sequence_floor", 0))
+        device.accepted_at = int(document.get("accepted_at", 0))
         return device
 
     def _insert(self, device: Device) -> None:

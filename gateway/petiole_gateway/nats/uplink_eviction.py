@@ -79,9 +79,14 @@ async def ensure_snapshots(api: JetStreamApi) -> None:
             raise
 
 
+def snapshot_subject(device: str) -> str:
+    """Where the last sequence of a device is remembered."""
+    return f"{_SNAPSHOT_SUBJECT}.{device}"
+
+
 async def snapshot_sequence(api: JetStreamApi, device: str) -> int:
     """Last sequence remembered for a device, 0 if none."""
-    entry = await api.last_message(SNAPSHOT_STREAM, f"{_SNAPSHOT_SUBJECT}.{device}")
+    entry = await api.last_message(SNAPSHOT_STREAM, snapshot_subject(device))
     return int(entry.payload) if entry is not None and entry.payload.isdigit() else 0
 
 

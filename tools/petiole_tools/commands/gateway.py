@@ -125,3 +125,51 @@ def uninstall(
     from petiole_tools.service import commands
 
     commands.uninstall(options_of(context), root, purge=purge, dry_run=dry_run)
+
+
+PasswordFile = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="Its first line is the password. Else PETIOLE_BACKUP_PASSWORD.")
+]
+
+
+@app.command("backup", epilog=examples("petiole gateway backup kitchen.backup"))
+def backup(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write; it must not exist.")],
+    password_file: PasswordFile = None,
+) -> None:
+    """Write devices, keys, settings and last sequence numbers of the running gateway to one encrypted file.
+
+    Readings are not in it: they are the hub's.
+    """
+    from petiole_tools import backup as backups
+
+    run(backups.backup(options_of(context), file, password_file))
+
+
+@app.command(
+    "restore",
+    epilog=examples(
+        "petiole gateway restore kitchen.backup",
+        "petiole --server nats://hub.example.com --creds application.creds gateway restore kitchen.backup",
+    ),
+)
+def restore(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
+    password_file: PasswordFile = None,
+    settings: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write settings and credentials of the backup there, too.")
+    ] = None,
+    trust_clock: Annotated[
+        bool, typer.Option("--trust-clock", help="This machine's clock is right, though no time source has set it.")
+    ] = False,
+) -> None:
+    """Put a backup into a new gateway, before it is started.
+
+    The old gateway must be gone. Nodes join anew with their next frame and go on. With --server and --creds of the
+    hub it is asked for the last reading of each device, so that none comes twice.
+    """
+    from petiole_tools import backup as backups
+
+    run(backups.restore(options_of(context), file, password_file, settings, trust_clock=trust_clock))
