@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types portability firmware vectors bench soak demo gateway clean
+.PHONY: help setup test lint types portability firmware deb vectors bench soak demo gateway clean
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,6 +40,9 @@ portability: $(STAMP) ## Check that the firmware keeps to what all three runtime
 
 firmware: $(STAMP) ## Build the firmware for boards in build/firmware
 	$(BIN)/python -m petiole_tools.firmware_build build/firmware
+
+deb: $(STAMP) ## Build the Debian package for this architecture in build
+	$(BIN)/python -m petiole_tools.debian_package build
 
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors

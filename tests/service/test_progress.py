@@ -29,9 +29,7 @@ def watch(world: World) -> Watch:
     return Watch(world.gateway, NotifySocket(watchdog_s=8), world.logger)
 
 
-async def test_a_disk_that_hangs_is_found_and_an_idle_one_is_not(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_disk_that_hangs_is_found_and_an_idle_one_is_not(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     node = await world.node("a")
     node.publish(1)
     await until(lambda: node.is_empty and not world.gateway.store.is_working)
