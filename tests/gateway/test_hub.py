@@ -119,7 +119,7 @@ async def test_a_ninth_open_command_is_refused(site: Site) -> None:
 @with_site
 async def test_a_node_asks_a_service(site: Site) -> None:
     node = await site.node("a", MemoryLink())
-    asked = {"time.now": 0, "nobody.here": 404, "$SYS.REQ": 403, "gw.home.status": 403}
+    asked = {"time.now": 0, "nobody.here": 404, "$SYS.REQ": 403, "gw.home.status": 403, "event.home.a.x": 403}
     items = {node.endpoint.request(subject, [1], 5000, 0): subject for subject in asked}
     for item in items:
         item.expires_at = 1 << 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 # The system's own subjects and petiole's: a device reaches those only through what petiole offers for them.
-RESERVED = ("up", "live", "down", "out", "dev", "gw", "mail", "local", "dlv", "in")
+RESERVED = ("up", "live", "down", "out", "dev", "gw", "mail", "local", "dlv", "in", "event")
 
 
 @dataclass(frozen=True, slots=True)
