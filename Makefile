@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types portability firmware deb vectors bench soak demo gateway clean
+.PHONY: help setup test lint types portability firmware deb vectors docs bench soak demo gateway clean
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,10 @@ deb: $(STAMP) ## Build the Debian package for this architecture in build
 
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors
+
+docs: $(STAMP) ## Write anew what in docs/ is made from the program
+	$(BIN)/python -m petiole_tools.make_commands docs/commands.md
+	$(BIN)/python -m petiole_tools.make_settings docs/settings.md
 
 bench: $(STAMP) ## Measure sizes, times and memory against the budgets
 	$(BIN)/python -m tests.bench

@@ -1,0 +1,111 @@
+"""The pages in docs/: current where they are made from the program, and speaking of what exists where they are not."""
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from petiole_tools.cli import app, global_first
+from petiole_tools.make_commands import document
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+_BLOCK = re.compile(r"(?ms)^ *```(sh[^\n]*)\n(.*?)^ *```")
+_LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def blocks(page: Path) -> list[tuple[str, list[str]]]:
+    """(info string, lines) of each block of shell commands."""
+    found = []
+    for match in _BLOCK.finditer(page.read_text()):
+        lines = [line.strip() for line in match[2].splitlines()]
+        found.append((match[1].strip(), [line for line in lines if line and not line.startswith("#")]))
+    return found
+
+
+def test_the_list_of_commands_is_current() -> None:
+    hint = "run: make docs"
+    assert (DOCS / "commands.md").read_text() == document(), hint
+
+
+def commands_in(line: str) -> list[list[str]]:
+    """Every call of petiole on a line, as words."""
+    words = shlex.split(line, comments=True)
+    found: list[list[str]] = []
+    is_ours = False
+    for index, word in enumerate(words):
+        before = words[index - 1] if index else "|"
+        if word == "petiole" and before in ("|", "&&", ";", "sudo"):
+            found.append([])
+            is_ours = True
+        elif word in ("|", "&&", ";", "&", ">"):
+            is_ours = False
+        elif is_ours:
+            found[-1].append(word)
+    return found
+
+
+def check(words: list[str]) -> None:
+    """The command exists, and its options do. Fails otherwise."""
+    command: Any = typer.main.get_command(app)
+    options = {name for each in command.params for name in each.opts}
+    rest = list(global_first(words))
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("--"):
+            name = word.partition("=")[0]
+            assert name in options | {"--help"}, f"{name} of petiole {' '.join(words)}"
+        elif hasattr(command, "commands") and word in command.commands:
+            command = command.commands[word]
+            options |= {name for each in command.params for name in each.opts}
+        elif hasattr(command, "commands"):
+            takes = {name for each in command.params if not each.is_flag for name in each.opts}
+            previous = words[words.index(word) - 1]
+            assert previous in takes, f"no command {word} in petiole {' '.join(words)}"
+    assert not hasattr(command, "commands") or set(words) & {"--version", "--help"}, f"petiole {' '.join(words)}"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_commands_of_the_page_exist_with_their_options(page: Path) -> None:
+    for _, lines in blocks(page):
+        for line in lines:
+            for words in commands_in(line):
+                check(words)
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    for line in ("petiole devise list", "petiole device list --colour", "sudo petiole gateway", "ls | petiole tapp"):
+        [words] = commands_in(line)
+        with pytest.raises(AssertionError):
+            check(words)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_links_of_the_page_lead_somewhere(page: Path) -> None:
+    for target in _LINK.findall(page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_drop_reasons_and_metrics_that_are_named_exist() -> None:
+    text = (DOCS / "troubleshooting.md").read_text()
+    protocol = (ROOT / "PROTOCOL.md").read_text()
+    section = text.partition("| dropped | means |")[2].partition("\n\n")[0]
+    reasons = re.findall(r"(?m)^\| `(\w+)`", section)
+    assert len(reasons) >= 5
+    for reason in reasons:
+        assert f"`{reason}`" in protocol, reason
+    source = (ROOT / "gateway" / "petiole_gateway" / "metrics.py").read_text()
+    for page in PAGES:
+        for name in re.findall(r"petiole_gateway_(\w+?)(?:_total)?\b", page.read_text()):
+            stem = name.removeprefix("store_")
+            assert f'"{name}"' in source or f'"{stem}"' in source, f"{name} in {page.name}"
+
+
+def test_no_page_is_left_out_of_the_index() -> None:
+    index = (DOCS / "README.md").read_text()
+    assert [page.name for page in PAGES if page.name != "README.md" and f"({page.name})" not in index] == []
