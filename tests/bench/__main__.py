@@ -1,5 +1,5 @@
-"""Run measurements: `python -m tests.bench [GROUP ...]`, groups: wire wake heap flash latency throughput, and fleet,
-which takes ten minutes and runs only when it is named."""
+"""Run measurements: `python -m tests.bench [GROUP ...]`, groups: wire wake heap flash latency throughput hub, and
+fleet, which takes ten minutes and runs only when it is named."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from . import flash_wear, node_heap, wake_cycle, wire_sizes
 from .report import Result, table, write_json
 
 OUTPUT = Path("build/bench.json")
-GROUPS = ("wire", "wake", "heap", "flash", "latency", "throughput")
+GROUPS = ("wire", "wake", "heap", "flash", "latency", "throughput", "hub")
 LONG_GROUPS = ("fleet",)
 
 
@@ -36,6 +36,10 @@ def main() -> int:
             from . import latency
 
             results += asyncio.run(latency.measure())
+        elif name == "hub":
+            from . import hub_link
+
+            results += asyncio.run(hub_link.measure())
         elif name == "fleet":
             from . import fleet
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from petiole_tools import firmware_build
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 from .report import Result, at_most
 

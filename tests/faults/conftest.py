@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 from .rig import Rig
 

@@ -16,7 +16,7 @@ from typing import Self
 
 import pytest
 
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 VM = Path(__file__).parent / "vm" / "board_vm.py"
 SECTOR = 4096

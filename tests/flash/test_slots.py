@@ -14,7 +14,7 @@ from petiole_boot import MANIFEST, STATE, TRIALS
 from petiole_tools.flash import install
 from petiole_tools.flash.payload import Payload
 from petiole_tools.flash.session import AGENT, Session
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 from .rig import BoardVm
 

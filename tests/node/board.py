@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

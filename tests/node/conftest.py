@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from petiole_tools.sim.nodes import NodeSpec, SimNode, Simulation, find_micropython
+from petiole_tools.sim.nodes import NodeSpec, SimNode, Simulation
+from petiole_tools.sim.runtime import find_micropython
 
 from .peer import Peer
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 from .outbox_scenarios import SCENARIOS
 

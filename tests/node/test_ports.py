@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from petiole_node.port import state
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from petiole_node.port.sleeper_files import SLEEP_CODE
-from petiole_tools.sim.nodes import NodeSpec, SimNode, find_micropython
+from petiole_tools.sim.nodes import NodeSpec, SimNode
+from petiole_tools.sim.runtime import find_micropython
 
 ROOT = Path(__file__).resolve().parents[2]
 APP = Path(__file__).parent / "sleepy_app.py"

@@ -18,7 +18,7 @@ import pytest
 
 from petiole_node import settings
 from petiole_tools.cli import main
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 PETIOLE = [sys.executable, "-m", "petiole_tools"]
 NODES = {"sim-uart-1": "uart", "sim-console-1": "console", "sim-udp-1": "udp"}

@@ -19,7 +19,8 @@ from tests.gateway.whole import World
 
 from petiole_gateway.config import SerialConfig
 from petiole_gateway.links.serial import SerialLink
-from petiole_tools.sim.nodes import NodeSpec, SimNode, find_micropython
+from petiole_tools.sim.nodes import NodeSpec, SimNode
+from petiole_tools.sim.runtime import find_micropython
 
 MPREMOTE = Path(sys.executable).parent / "mpremote"
 NAME = "bench"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 README = Path(__file__).parents[2] / "README.md"
 PETIOLE = [sys.executable, "-m", "petiole_tools"]

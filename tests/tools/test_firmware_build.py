@@ -11,7 +11,7 @@ from petiole_node import Node
 from petiole_tools import firmware_build
 from petiole_tools.link_sources import LinkError, Reference, read_sources
 from petiole_tools.linker import Linker, Unit
-from petiole_tools.sim.nodes import find_micropython
+from petiole_tools.sim.runtime import find_micropython
 
 
 @pytest.fixture(scope="module")

