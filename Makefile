@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types portability firmware deb vectors docs bench soak demo gateway clean
+.PHONY: help setup test lint types portability firmware flash deb vectors docs bench soak demo gateway clean
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ firmware: $(STAMP) ## Build the firmware for boards in build/firmware
 
 deb: $(STAMP) ## Build the Debian package for this architecture in build
 	$(BIN)/python -m petiole_tools.debian_package build
+
+flash: $(STAMP) ## Make a node of a board on USB: make flash BOARD=RPI_PICO_W NAME=greenhouse-1 [FLASH="--wifi HOME"]
+	$(BIN)/petiole flash --board "$(BOARD)" $(if $(NAME),--name "$(NAME)") $(if $(PORT),--port "$(PORT)") $(FLASH)
 
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors

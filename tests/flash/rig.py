@@ -53,7 +53,7 @@ class BoardVm:
         tty.setraw(theirs)
         attributes = termios.tcgetattr(theirs)
         attributes[3] |= termios.ISIG
-        termios.tcsetattr(theirs, termios.TCSANOW, attributes)
+        self._attributes = attributes
         self._fd = theirs
         self._outer, outer_side = os.openpty()
         tty.setraw(outer_side)
@@ -99,13 +99,21 @@ class BoardVm:
         os.close(self._outer_side)
         os.close(self._outer)
 
+    def image_has(self, text: bytes) -> bool:
+        """Whether this is anywhere in the flash."""
+        return text in self.image.read_bytes()
+
     def wait_for_start(self, number: int, timeout_s: float = 20) -> None:
         with self._started:
             assert self._started.wait_for(lambda: self.starts_total >= number, timeout_s), self.starts_total
 
     def _live(self) -> None:
         while not self._is_off.is_set():
+            # A REPL that has just ended leaves the terminal without signals: a board has no such state.
+            termios.tcsetattr(self._fd, termios.TCSANOW, self._attributes)
             with self._started:
+                if self._is_off.is_set():
+                    return
                 self.process = subprocess.Popen(
                     self._command, stdin=self._fd, stdout=self._fd, stderr=self._fd, cwd=self._folder
                 )

@@ -15,6 +15,7 @@ from petiole_tools.commands import (
     demo,
     device,
     doctor,
+    flash,
     gateway,
     hub,
     mailbox,
@@ -66,6 +67,8 @@ app.command("doctor", epilog=doctor.EPILOG)(doctor.doctor)
 app.command("status", epilog=status.EPILOG)(status.status)
 app.command("top", epilog=status.TOP_EPILOG)(status.top)
 app.command("boards", epilog=boards.EPILOG)(boards.boards)
+app.command("flash", epilog=flash.EPILOG)(flash.flash)
+app.command("new", epilog=flash.NEW_EPILOG)(flash.new)
 app.add_typer(port.app, name="port")
 app.add_typer(hub.app, name="hub")
 app.command("sim", epilog=sim.EPILOG)(sim.sim)

@@ -8,6 +8,7 @@ import errno
 import re
 import struct
 import termios
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,14 +35,24 @@ class BoardFileError(FlashError):
 class Session:
     """A board's raw REPL. Opening interrupts what runs there; `reset` starts it again.
 
-    Raises FlashError only. `log` gets each piece of code before the board does.
+    Raises FlashError only. `log` gets each piece of code before the board does; `stop` ends it before its next step.
     """
 
-    def __init__(self, path: str, *, patience_s: float = 0.0, log: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        patience_s: float = 0.0,
+        log: Callable[[str], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
         self.path = path
         self.is_lost = False
         self._log = log
+        self._stop = stop or threading.Event()
         self._transport = _open(path)
+        # On a pty mpremote reads without looking whether there is anything, so that no shorter timeout holds.
+        self._transport.is_pty = False
         try:
             self._interrupt(patience_s)
             self._run(AGENT.read_text(encoding="utf-8"))
@@ -125,6 +136,12 @@ class Session:
         except _GONE as error:
             raise self._lost(error) from error
 
+    def recover(self) -> None:
+        """Start the board after a failure, if it can be reached."""
+        if not self.is_lost:
+            self._stop.clear()
+            self.reset()
+
     def start_loader(self) -> None:
         """Into the chip's own loader, where it has one that a program can ask for."""
         try:
@@ -139,6 +156,8 @@ class Session:
         return self._run(f"{name}({', '.join(map(repr, arguments))})")
 
     def _run(self, code: str) -> str:
+        if self._stop.is_set():
+            raise FlashError("interrupted", "run the same command again: what was copied stays")
         if self._log is not None:
             self._log(code)
         try:
@@ -164,7 +183,7 @@ class Session:
                 if self._transport.read_until(1, _BANNER, timeout_overall=0.7).endswith(_BANNER):
                     self._transport.in_raw_repl = True
                     return
-                if time.monotonic() > end:
+                if self._stop.is_set() or time.monotonic() > end:
                     raise NoMicroPython(
                         f"nothing on {self.path} answers as MicroPython does",
                         "press the board's reset button and run this again with --wait; or install it: --image FILE",
