@@ -12,8 +12,12 @@ from pathlib import Path
 import pytest
 
 from petiole_gateway.app import KEY_FILE, Gateway
-from petiole_gateway.config import Config
+from petiole_gateway.config import Config, SerialConfig
 from petiole_gateway.nats.leaf_access import read_access
+from petiole_tools import ports
+from petiole_tools.client import Client
+from petiole_tools.failure import CliError
+from petiole_tools.options import Target
 
 from .memory import NullLogger
 from .real_time import until
@@ -190,3 +194,23 @@ async def test_every_gateway_lists_all_devices_as_they_are(pair: Pair) -> None:
         return all(found == [("a", "online", "udp", 1, 3), ("b", "online", "udp", 1, 3)] for found in shown)
 
     await until(agree)
+
+
+async def test_a_port_is_lent_by_the_gateway_that_has_it(pair: Pair, tmp_path: Path) -> None:
+    both = str(tmp_path / "ttyUSB0")  # each on its own machine
+    gateways = {str(tmp_path / "ttyACM0"): pair.gateway, str(tmp_path / "ttyACM1"): pair.second}
+    for port, gateway in gateways.items():
+        gateway.ports._entries = (SerialConfig(port=port), SerialConfig(port=both))
+        gateway.ports._scan()
+    client = Client(pair.client, Target(pair.client.connected_url.netloc, SITE), asyncio.Event())
+    for port, gateway in gateways.items():
+        found = await ports.find(client, port)
+        assert (found["name"], found["gateway"]) == (port, gateway.own_name)
+        assert (await ports.release(client, found, 60))["state"] == "released"
+        released = [link.name for each in gateways.values() for link in each.ports.links.values() if link.is_released]
+        assert released == [port]
+        assert (await ports.resume(client, found))["problem"] == f"{port}: does not exist"
+    with pytest.raises(CliError, match=f"{both} may be {both} on .* and {both} on "):
+        await ports.find(client, both)
+    with pytest.raises(CliError, match="cellar is neither a serial port nor a device here"):
+        await ports.find(client, "cellar")

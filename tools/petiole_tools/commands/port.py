@@ -77,7 +77,7 @@ def use(
     context: typer.Context,
     port: Port,
     command: Annotated[
-        list[str], typer.Argument(metavar="-- COMMAND...", help="A program; {port} in it is the path of the port.")
+        list[str], typer.Argument(metavar="-- COMMAND", help="A program; {port} in it is the path of the port.")
     ],
 ) -> None:
     """Run a program on a port: released before, taken back after, whatever ends it. Exits as the program does.
