@@ -18,6 +18,10 @@ from petiole.endpoint import NodeEndpoint
 from petiole.outbox import Outbox
 from petiole_gateway.aead import AesCcm
 
+# Bounds for hangs: joins are limited to 50 in a second, and the slowest load that was measured took a minute.
+JOIN_S = 60.0
+LOAD_S = 170.0  # below that of whoever waits for our line, so that the reason is said here
+
 MANIFEST = manifest.encode("1.0", [[0, "value", "", "f", 1]], [], [0, 0])
 
 
@@ -78,22 +82,31 @@ class Publisher:
             self._timer = asyncio.get_running_loop().call_later(delay, self.pump)
 
 
+async def all_of(events: list[asyncio.Event], what: str, timeout_s: float) -> None:
+    """Return when all are set. SystemExit with what is missing if that takes too long."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            for event in events:
+                await event.wait()
+    except TimeoutError:
+        missing = sum(not event.is_set() for event in events)
+        sys.exit(f"error: {missing} of {len(events)} nodes are not {what} within {timeout_s:g} s")
+
+
 async def main() -> None:
     order = json.loads(sys.stdin.readline())
     keys = order["keys"]
     nodes = [
         Publisher(bytes.fromhex(key), order["port"], order["readings"] // len(keys), order["batch"]) for key in keys
     ]
-    for node in nodes:
-        await node.is_online.wait()
+    await all_of([node.is_online for node in nodes], "online", JOIN_S)
     print("ready", flush=True)
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
     started = time.monotonic()
     for node in nodes:
         node.is_done.clear()
         node.start()
-    for node in nodes:
-        await node.is_done.wait()
+    await all_of([node.is_done for node in nodes], "done", LOAD_S)
     print(time.monotonic() - started, flush=True)
 
 

@@ -12,7 +12,7 @@ from petiole_tools.sim.runtime import find_micropython
 
 from .rig import Rig
 
-_summaries: list[str] = []
+_LINE = "line of the closing summary"
 
 
 @pytest.fixture(autouse=True)
@@ -32,13 +32,21 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 @pytest.fixture
-def report(request: pytest.FixtureRequest) -> Callable[[object], None]:
+def report(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
     """Say a line in the closing summary."""
-    return lambda text: _summaries.append(f"{request.node.name}: {text}")
+    return lambda text: record_property(_LINE, str(text))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if _summaries:
+    # From the reports of the tests, which also come from the processes of `pytest -n`.
+    ended = [each for outcome in ("passed", "failed") for each in terminalreporter.stats.get(outcome, ())]
+    lines = [
+        f"{each.nodeid.rpartition('::')[2]}: {text}"
+        for each in ended
+        for name, text in each.user_properties
+        if each.when == "call" and name == _LINE
+    ]
+    if lines:
         terminalreporter.section("faults")
-        for line in _summaries:
+        for line in lines:
             terminalreporter.write_line(line)

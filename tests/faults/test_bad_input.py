@@ -12,7 +12,7 @@ from .intruder import Intruder, Recorder
 from .rig import Rig
 from .waiting import until
 
-FRAMES = 6000
+FRAMES = 3000
 # Sessions, counters and buffers have bounds that are reached during the warm-up; what is left is the allocator's.
 MAX_GROWTH = 8 * 1024 * 1024
 # Reasons of PROTOCOL.md, section 14, that this input must have met.

@@ -24,6 +24,7 @@ from petiole_gateway.nats.uplink_store import UplinkStore
 from petiole_tools.cut_proxy import CutProxy
 
 SITE = "site1"
+PATIENCE_S = 60.0  # a bound for hangs on a busy machine, never a pace
 # Small enough that a test sees a dead link soon.
 FAST_LINK: dict[str, object] = {
     "ping_interval_s": 1.0,
@@ -50,7 +51,7 @@ class RecordingLogger:
 
 
 async def until(
-    condition: Callable[[], bool | Awaitable[bool]], what: str, *, timeout_s: float = 60.0, every_s: float = 0.02
+    condition: Callable[[], bool | Awaitable[bool]], what: str, *, timeout_s: float = PATIENCE_S, every_s: float = 0.02
 ) -> float:
     """Wait until `condition` holds; seconds it took. Link errors count as "not yet"."""
     began = time.monotonic()

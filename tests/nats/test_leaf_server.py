@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import select
 import signal
 import stat
 import subprocess
@@ -12,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nats_rig import SITE, RecordingLogger, Rig, until
+from nats_rig import PATIENCE_S, SITE, RecordingLogger, Rig, until
 
 from petiole_gateway.nats.binary import ENVIRONMENT_VARIABLE, check_version, find_nats_server
 from petiole_gateway.nats.child_process import process_start
@@ -175,14 +176,20 @@ asyncio.run(main())
 def owner(data_dir: Path, kind: str) -> tuple[subprocess.Popen[str], int]:
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(data_dir), kind], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
-    return process, int(process.stdout.readline())
+    is_there, _, _ = select.select([process.stdout], [], [], PATIENCE_S)
+    line = process.stdout.readline() if is_there else ""
+    if not line:
+        process.kill()
+        code = process.wait(PATIENCE_S)
+        raise AssertionError(f"no leaf within {PATIENCE_S:g} s from a gateway that ended with {code}")
+    return process, int(line)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="NOT TESTED: the kernel ends the leaf on Linux only")
 async def test_a_gateway_that_is_killed_takes_its_leaf_along(tmp_path: Path) -> None:
     process, pid = owner(tmp_path / "leaf", "bound")
     process.kill()
-    process.wait()
+    process.wait(PATIENCE_S)
     try:
         await until(lambda: process_start(pid) is None, "the leaf has ended")
     finally:
@@ -193,7 +200,7 @@ async def test_a_leaf_left_behind_is_ended_before_a_new_one_starts(tmp_path: Pat
     data_dir = tmp_path / "leaf"
     process, pid = owner(data_dir, "orphan")
     process.kill()
-    process.wait()
+    process.wait(PATIENCE_S)
     assert process_start(pid) is not None
     assert stale_server(data_dir) == pid
     leaf = LeafServer(SITE, data_dir)
@@ -218,7 +225,7 @@ def test_a_stranger_with_a_reused_pid_is_left_alone(tmp_path: Path) -> None:
         assert stranger.poll() is None
     finally:
         os.kill(stranger.pid, signal.SIGKILL)
-        stranger.wait()
+        stranger.wait(PATIENCE_S)
 
 
 async def test_a_leaf_that_stops_trying_is_restarted(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from nats_rig import Fleet, Rig, assert_once_and_in_order, until
+from nats_rig import PATIENCE_S, Fleet, Rig, assert_once_and_in_order, until
 
 from petiole_gateway.nats.barrier import Barrier, Durability
 from petiole_gateway.nats.errors import BarrierError, ConfigError, SequenceError, StoreBusy
@@ -210,7 +210,10 @@ async def test_nothing_is_durable_before_a_barrier_that_began_after_its_puback(r
     real = store._barrier._sync
 
     def held() -> None:
-        asyncio.run_coroutine_threadsafe(gate.wait(), loop).result()
+        try:
+            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(PATIENCE_S)
+        except TimeoutError:
+            raise AssertionError(f"the barrier was not let through within {PATIENCE_S:g} s") from None
         real()
 
     store._barrier._sync = held  # type: ignore[method-assign]
