@@ -56,6 +56,8 @@ def check(words: list[str]) -> None:
     rest = list(global_first(words))
     while rest:
         word = rest.pop(0)
+        if word == "--":
+            break  # what follows is the command line of another program
         if word.startswith("--"):
             name = word.partition("=")[0]
             assert name in options | {"--help"}, f"{name} of petiole {' '.join(words)}"
