@@ -17,7 +17,10 @@ def check(board: Board, facts: Facts) -> str:
     if name != "micropython":
         raise NoMicroPython(f"{name} is on the board", f"install MicroPython: --image FILE (boards/{board.name})")
     wanted = board.micropython
-    title, _, mcu = machine.partition(" with ")
+    # The name of a board may have the word, too: "Generic ESP32 module with SPIRAM with ESP32".
+    title, has_mcu, mcu = machine.rpartition(" with ")
+    if not has_mcu:
+        title, mcu = machine, ""
     if _plain(mcu) != _plain(wanted.mcu):
         raise WrongBoard(f"this is a {machine}, not a {board.title}", _other(title, mcu, build, "another --port"))
     other = next((one for one in boards.load_all() if one.name != board.name and _is(one, title, build)), None)
