@@ -214,7 +214,7 @@ class LogConfig(_Section):
 class MetricsConfig(_Section):
     """Metrics for Prometheus and health for probes, over HTTP without encryption or password.
 
-    `per_device`: some metrics for each device, of the first 1000.
+    `per_device`: some metrics for each device, of the first 500.
     """
 
     enabled: bool = False

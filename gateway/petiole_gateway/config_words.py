@@ -77,7 +77,7 @@ WORDS: dict[tuple[str, str], tuple[str, str | None]] = {
     ),
     ("metrics", "enabled"): ("Whether /metrics, /healthz and /readyz are served.", None),
     ("metrics", "listen"): ("Address and port.", None),
-    ("metrics", "per_device"): ("Some metrics of each device, too, of the first 1000.", None),
+    ("metrics", "per_device"): ("Some metrics of each device, too, of the first 500.", None),
 }
 
 EXAMPLES = {

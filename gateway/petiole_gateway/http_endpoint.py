@@ -7,7 +7,7 @@ what is not read in time is thrown away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -41,11 +41,11 @@ class Answer:
     status: HTTPStatus = HTTPStatus.OK
 
 
-Page = Callable[[], Answer]
+Page = Callable[[], Awaitable[Answer]]
 
 
 class HttpEndpoint:
-    """`pages` by path; each is called in the loop and must not wait."""
+    """`pages` by path; the time of one is a part of the exchange's."""
 
     def __init__(self, pages: Mapping[str, Page], logger: Logger) -> None:
         self.refused_total = 0  # connections beyond the bound, requests that were none, and those too slow
@@ -106,7 +106,7 @@ class HttpEndpoint:
         else:
             method, path = _request(head)
             is_head = method == b"HEAD"
-            answer = self._answer(method, path)
+            answer = await self._answer(method, path)
         lines = [
             f"HTTP/1.1 {answer.status.value} {answer.status.phrase}",
             f"Content-Type: {answer.content_type}",
@@ -123,7 +123,7 @@ class HttpEndpoint:
         while await reader.read(MAX_HEAD):
             pass
 
-    def _answer(self, method: bytes, path: str | None) -> Answer:
+    async def _answer(self, method: bytes, path: str | None) -> Answer:
         if path is None:
             return self._refusal(HTTPStatus.BAD_REQUEST)
         if method not in (b"GET", b"HEAD"):
@@ -132,7 +132,7 @@ class HttpEndpoint:
         if page is None:
             return self._refusal(HTTPStatus.NOT_FOUND, "there are: " + " ".join(sorted(self._pages)))
         try:
-            return page()
+            return await page()
         except Exception as error:
             # A defect of a page must not end what carries frames; and it must be seen.
             self._logger.error("page_failed", path=path, error=repr(error))

@@ -40,13 +40,13 @@ class Monitoring:
         if self._task is not None:
             await end_tasks([self._task])
 
-    def _metrics(self) -> Answer:
-        return Answer(self._exposition.page(), CONTENT_TYPE)
+    async def _metrics(self) -> Answer:
+        return Answer(await self._exposition.page(), CONTENT_TYPE)
 
-    def _live(self) -> Answer:
+    async def _live(self) -> Answer:
         return self._health(self._gateway.status.health().is_live)
 
-    def _ready(self) -> Answer:
+    async def _ready(self) -> Answer:
         return self._health(self._gateway.status.health().is_ready)
 
     def _health(self, is_good: bool) -> Answer:

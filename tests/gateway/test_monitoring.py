@@ -248,12 +248,16 @@ async def test_an_address_that_is_taken_is_an_error_with_a_hint_and_ends_the_sta
 
 @pytest.fixture
 async def endpoint() -> AsyncIterator[HttpEndpoint]:
-    def broken() -> Answer:
+    async def broken() -> Answer:
         raise RuntimeError("a defect")
 
-    big = Answer(b"x" * 50_000_000, "text/plain")
-    pages = {"/ok": lambda: Answer(b"fine", "text/plain"), "/broken": broken, "/big": lambda: big}
-    endpoint = HttpEndpoint(pages, NullLogger())
+    async def fine() -> Answer:
+        return Answer(b"fine", "text/plain")
+
+    async def big() -> Answer:
+        return Answer(b"x" * 50_000_000, "text/plain")
+
+    endpoint = HttpEndpoint({"/ok": fine, "/broken": broken, "/big": big}, NullLogger())
     await endpoint.open("127.0.0.1", 0)
     yield endpoint
     await endpoint.close()

@@ -108,7 +108,7 @@ petiole.prefs.tag = Pref.uint("Tag length", TAG, "Of DATA frames whose plaintext
 
 local function big(s, position, length)
     if position + length - 1 > #s then return nil end
-    local value = 0
+    local value = length > 6 and 0.0 or 0 -- newer versions of Lua have integers, which would wrap
     for i = position, position + length - 1 do
         value = value * 256 + s:byte(i)
     end
