@@ -48,7 +48,6 @@ DRAIN_TIMEOUT_S = 5.0
 BARRIER_TIMEOUT_S = 10.0
 # Unanswered pings on the leaf's link; one more ends it.
 PING_MAX = 2
-KEY_FILE = "registry.key"
 
 
 class Gateway:
@@ -277,7 +276,7 @@ class Gateway:
             self.presences.hub_link_changed(up)
 
     async def _records(self, name: str, barrier: Callable[[], Awaitable[None]] | None = None) -> BucketRecords:
-        key_file = credentials.loaded(KEY_FILE) or self.config.state_dir / KEY_FILE
+        key_file = credentials.registry_key(self.config.state_dir)
         bucket = SealedBucket(self.connection.client, name, key_file, barrier=barrier)
         await bucket.open()
         return BucketRecords(bucket)

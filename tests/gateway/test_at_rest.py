@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from petiole_gateway import app
+from petiole_gateway import app, credentials
 from petiole_gateway.app import Gateway
 from petiole_gateway.nats.errors import KeyFileError, SecurityError, WrongKeyError
 
@@ -244,8 +244,8 @@ async def test_no_key_can_be_read_from_the_leafs_files(world: World) -> None:
     files = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     everything = b"".join(files.values())
     assert everything.count(NAME.encode()) > 3, "this search finds what is there to be found"
-    assert (world.config.state_dir / app.KEY_FILE) not in files
-    registry_key = (world.config.state_dir / app.KEY_FILE).read_bytes()
+    assert (world.config.state_dir / credentials.KEY_FILE) not in files
+    registry_key = (world.config.state_dir / credentials.KEY_FILE).read_bytes()
     assert len(keys) == 6
     for secret in [*keys, registry_key]:
         for form in forms(secret):
@@ -279,7 +279,7 @@ async def test_a_key_file_that_does_not_fit_is_named(
 ) -> None:
     await world.ask("device.add", {"name": NAME})
     await world.stop()
-    path = world.config.state_dir / app.KEY_FILE
+    path = world.config.state_dir / credentials.KEY_FILE
     right = path.read_bytes()
     change(path)
     with pytest.raises(error, match=says) as raised:

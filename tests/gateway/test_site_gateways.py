@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from petiole_gateway.app import KEY_FILE, Gateway
+from petiole_gateway.app import Gateway
 from petiole_gateway.config import Config, SerialConfig
+from petiole_gateway.credentials import KEY_FILE
 from petiole_gateway.nats.leaf_access import read_access
 from petiole_tools import ports
 from petiole_tools.client import Client

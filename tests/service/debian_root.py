@@ -40,6 +40,8 @@ mount -t devpts devpts "$root/dev/pts" -o newinstance,ptmxmode=0666,mode=620
 ln -s pts/ptmx "$root/dev/ptmx"
 mount -t tmpfs tmpfs "$root/dev/shm"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
+# In a container systemd leaves that to its manager; credentials are mounted elsewhere, and have to come through.
+mount --make-rshared "$root"
 exec env -i container=petiole-test PATH=/usr/sbin:/usr/bin:/sbin:/bin chroot "$root" /lib/systemd/systemd --system
 """
 

@@ -16,11 +16,10 @@ from typing import Any
 
 from nats.errors import Error as NatsClientError
 
-from petiole_gateway import credentials
-from petiole_gateway.app import KEY_FILE
 from petiole_gateway.backup_file import BackupError, open_sealed, seal
 from petiole_gateway.clock import SystemClock
 from petiole_gateway.config import Config
+from petiole_gateway.credentials import registry_key
 from petiole_gateway.hub.readings import timestamp
 from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.errors import LinkError
@@ -42,7 +41,7 @@ async def backup(options: Options, path: Path, password_file: Path | None) -> No
     config = _config(options)
     _check_new(path)
     password = _password(password_file, is_new=True)
-    key_file = _key_file(options, config)
+    key_file = registry_key(config.state_dir)
     if not key_file.exists():
         raise CliError(f"there is no {key_file}", "a backup is made where the gateway runs, by its user or by root")
     async with connected(replace(options, server=None, credentials=None)) as client:
@@ -82,7 +81,7 @@ async def restore(
     if settings is not None:
         _write_settings(settings, files)
     at_hub = await _at_hub(options, config, registry)
-    sequences = await _put_back(options, config, registry, at_hub, name)
+    sequences = await _put_back(config, registry, at_hub, name)
     print(f"{len(sequences)} devices of site {site}, as of {timestamp(made_at)}; they join anew with their next frame")
     if at_hub is None:
         print("the hub was not asked: what it took after the backup without the node being told may come twice")
@@ -92,7 +91,7 @@ async def restore(
 
 
 async def _put_back(
-    options: Options, config: Config, registry: RegistryBackup, at_hub: dict[str, int] | None, name: str
+    config: Config, registry: RegistryBackup, at_hub: dict[str, int] | None, name: str
 ) -> dict[str, int]:
     config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     async with AsyncExitStack() as stack:
@@ -107,7 +106,7 @@ async def _put_back(
             target = Target(config.nats.url, config.site, nats.user, nats.password, nats.credentials)
         client = await connect(target)
         stack.push_async_callback(client.connection.close)
-        devices = SealedBucket(client.connection, "devices", _key_file(options, config))
+        devices = SealedBucket(client.connection, "devices", registry_key(config.state_dir))
         await devices.open()
         sequences = await put_back(JetStreamApi(client.connection), registry, at_hub or {}, devices)
     write_private(config.state_dir / NAME_FILE, name.encode())
@@ -158,15 +157,6 @@ def _check_clock(latest_at: int, *, trust_clock: bool) -> None:
 
 def _config(options: Options) -> Config:
     return options.settings()
-
-
-def _key_file(options: Options, config: Config) -> Path:
-    """The key of a service belongs to root and lies beside its settings; else it is with the state."""
-    if options.config is not None:
-        beside = options.config.absolute().parent / credentials.FOLDER / KEY_FILE
-        if beside.exists():
-            return beside
-    return config.state_dir / KEY_FILE
 
 
 def _files(options: Options, config: Config) -> dict[str, str]:

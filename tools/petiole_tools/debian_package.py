@@ -15,6 +15,7 @@ import sys
 import tempfile
 import textwrap
 import tomllib
+from email.utils import formatdate
 from pathlib import Path
 
 from petiole_gateway.config_example import example
@@ -28,6 +29,7 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 PREFIX = Path("/usr/lib/petiole")
 PROGRAM = Path("/usr/bin/petiole")
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "firmware", "gateway", "tools", "boards")
+MAINTAINER = "petiole maintainers <maintainers@petiole.invalid>"
 MARK = "# Of the Debian package petiole."
 _PROGRAM = f"""\
 #!/bin/sh
@@ -40,7 +42,7 @@ _CONTROL = """\
 Package: petiole
 Version: {version}
 Architecture: {architecture}
-Maintainer: petiole maintainers <maintainers@petiole.invalid>
+Maintainer: {maintainer}
 Installed-Size: {size_kib}
 Depends: python3 (>= {python}~), python3 (<< {next_python}~), libc6
 Recommends: udev
@@ -110,7 +112,10 @@ def _environment(stage: Path) -> tuple[int, int]:
 def _system_files(stage: Path, version: str) -> None:
     state = f'state_dir = "{places.STATE_DIR}"  # the service\'s; systemd makes it\n\n'
     documents = Path("/usr/share/doc/petiole")
-    changes = f"petiole ({version}) stable; urgency=medium\n\n  * See CHANGELOG.md.\n".encode()
+    changes = (
+        f"petiole ({version}) stable; urgency=medium\n\n  * See CHANGELOG.md.\n\n"
+        f" -- {MAINTAINER}  {formatdate(_changed_at(), localtime=True)}\n"
+    ).encode()
     files: dict[Path, tuple[bytes, int]] = {
         PROGRAM: (_PROGRAM.encode(), 0o755),
         places.PACKAGED_UNIT_FILE: (gateway_unit(PREFIX / "bin" / "petiole", mark=MARK).encode(), 0o644),
@@ -128,6 +133,11 @@ def _system_files(stage: Path, version: str) -> None:
         target.chmod(mode)
 
 
+def _changed_at() -> float:
+    """The same for the same sources."""
+    return (ROOT / "CHANGELOG.md").stat().st_mtime
+
+
 def _control(stage: Path, version: str, architecture: str, python: tuple[int, int]) -> None:
     files = sorted(path for path in stage.rglob("*") if path.is_file() and not path.is_symlink())
     for path in stage.rglob("*"):
@@ -138,6 +148,7 @@ def _control(stage: Path, version: str, architecture: str, python: tuple[int, in
     size_kib = sum(path.stat().st_size for path in files) // 1024
     description = "\n".join(f" {line}" for line in textwrap.wrap(_DESCRIPTION, 78))
     text = _CONTROL.format(
+        maintainer=MAINTAINER,
         version=version,
         architecture=architecture,
         size_kib=size_kib,

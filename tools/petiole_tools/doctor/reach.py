@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from petiole_gateway.app import KEY_FILE
 from petiole_gateway.config import Config
+from petiole_gateway.credentials import registry_key
 from petiole_gateway.health import judge, span
 from petiole_gateway.nats.leaf_config import checked_hub_url
 from petiole_tools.client import connected
@@ -95,7 +95,7 @@ async def _dial(url: str) -> Diagnosis:
 
 def secrets(config: Config, *, now: float | None = None) -> Iterator[Diagnosis]:
     """Keys and credentials: there, closed to others, and valid."""
-    key = config.state_dir / KEY_FILE
+    key = registry_key(config.state_dir)
     if key.exists():
         yield _closed(key, "the key of all devices' keys")
     for path, purpose in (

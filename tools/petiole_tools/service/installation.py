@@ -19,6 +19,7 @@ from .unit import gateway_unit
 
 _STATE_LINE = f'state_dir = "{places.STATE_DIR}"  # the service\'s; systemd makes it\n'
 _KEY_SIZE = 32
+_UDEV_SOCKET = Path("/run/udev/control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,7 @@ def install_plan(target: Target, given: Path | None) -> Plan:
     ]
     plan.commands = [
         ["systemctl", "daemon-reload"],
-        ["udevadm", "control", "--reload"],
-        ["udevadm", "trigger", "--subsystem-match=tty"],
+        *_udev_commands(plan),
         ["systemctl", "enable", places.UNIT],
         ["systemctl", "restart", places.UNIT],
     ]
@@ -90,8 +90,15 @@ def uninstall_plan(target: Target, *, purge: bool) -> Plan:
     plan.gone = [places.UNIT_FILE, places.UDEV_FILE]
     if purge:
         plan.gone += [places.CONFIG_FILE.parent, places.PRIVATE_STATE_DIR, places.STATE_DIR]
-    plan.commands = [["systemctl", "daemon-reload"], ["udevadm", "control", "--reload"]]
+    plan.commands = [["systemctl", "daemon-reload"], *_udev_commands(plan)]
     return plan
+
+
+def _udev_commands(plan: Plan) -> list[list[str]]:
+    """Rules count for boards that are there already. Where no udev runs, as in a container, there is nobody to tell."""
+    if not plan.at(_UDEV_SOCKET).exists():
+        return []
+    return [["udevadm", "control", "--reload"], ["udevadm", "trigger", "--subsystem-match=tty"]]
 
 
 def _check_units(plan: Plan) -> None:
