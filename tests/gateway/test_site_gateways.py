@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from petiole_gateway.app import Gateway
 from petiole_gateway.config import Config, SerialConfig
@@ -215,3 +216,35 @@ async def test_a_port_is_lent_by_the_gateway_that_has_it(pair: Pair, tmp_path: P
         await ports.find(client, both)
     with pytest.raises(CliError, match="cellar is neither a serial port nor a device here"):
         await ports.find(client, "cellar")
+
+
+async def test_mail_follows_a_device_to_another_gateway(pair: Pair) -> None:
+    key = os.urandom(16)
+    await pair.ask("device.add", {"name": "a", "key": key.hex()})
+    await until(lambda: all("a" in gateway.hub.roster.devices for gateway in (pair.gateway, pair.second)))
+    states: list[str] = []
+
+    async def hear(message: Msg) -> None:
+        states.append(json.loads(message.data)["state"])
+
+    await pair.client.subscribe(f"event.{SITE}.a.mailbox", cb=hear)
+    first = UdpNode(key, pair.udp_port, sleepy=True)
+    pair._nodes.append(first)
+    await joined(pair.gateway, "a")
+    await until(lambda: first.is_asleep)
+    first.handlers[0] = lambda arguments: None  # it never answers
+    mails = [gateway.mail for gateway in (pair.gateway, pair.second) if gateway.mail is not None]
+    await mails[0].queue("a", "led", [True], expires_in_s=600)
+    await until(lambda: all(mail.waiting("a") == 1 for mail in mails))
+    first.wake()
+    await until(lambda: first.executed)
+    first.close()
+    pair._nodes.remove(first)
+    moved = UdpNode(key, pair.second_port, seed=2, sleepy=True)
+    pair._nodes.append(moved)
+    await joined(pair.second, "a")
+    await until(lambda: "delivered" in states)
+    assert moved.executed == [(0, [True])]
+    assert [event[4] for event in moved.events if event[0] == "mail"] == [True], "it may have been begun before"
+    await until(lambda: not any(len(mail.mailbox) for mail in mails))
+    assert states.count("delivered") == 1

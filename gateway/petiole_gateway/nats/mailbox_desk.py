@@ -115,17 +115,21 @@ class MailDesk:
             # Nothing is left to do, unless what comes next shows that it is in the stream still.
             self._recorded_ends |= dict.fromkeys(ended.sources, ended)
 
-    def ended_elsewhere(self, name: str, payload: bytes) -> None:
-        """A record was written, by us or by another gateway of the site: what has ended there has ended here."""
+    def record_written(self, name: str, payload: bytes) -> None:
+        """A record was written, by us or by another gateway of the site: what has ended there has ended here, and what
+        was sent there is sent again from here."""
         device, _, id = name.partition(".")
         item = self.mailbox.find(device, id)
         if item is None:
             return
         try:
-            is_final = json.loads(payload)["state"] in FINAL
+            told = json.loads(payload)
+            is_final, attempts = told["state"] in FINAL, int(told["attempts"])
         except (ValueError, KeyError, TypeError):
             return
-        if is_final:
+        if not is_final:
+            item.attempts = max(item.attempts, attempts)
+        else:
             for origin, sequence in item.sources:
                 self.held[origin][sequence] = None
             self.mailbox.forget(item)
@@ -215,10 +219,10 @@ class MailDesk:
         if changes:
             self.timer.arm()
 
-    def record(self, change: Change) -> None:
-        """Write the item's record on the leaf."""
+    def record(self, change: Change, *, is_first: bool = True) -> None:
+        """Write the item's record on the leaf; with `is_first`, unless it has one, from another gateway of the site."""
         item = change.item
-        self._records.put(f"{item.device}.{item.id}", encoded(record(change)), is_first=not item.attempts)
+        self._records.put(f"{item.device}.{item.id}", encoded(record(change)), is_first=is_first)
 
     def _tell_hub_of_pending(self, change: Change) -> None:
         if self._hub_documents is not None:

@@ -154,12 +154,12 @@ class MailboxStore:
         return self.mailbox.waiting(device)
 
     def take(self, device: str, room: int, size: Callable[[Item], int]) -> list[Item]:
-        """What to send now. Attempts are counted in the item's record from the second on."""
+        """What to send now. Each attempt is in the item's record: whoever sends it next, this gateway after a restart
+        or another one, has to tell the handler that it may have been begun."""
         self._desk.apply(self.mailbox.expire(self._wall()))
         taken = self.mailbox.take(device, room, size)
         for item in taken:
-            if item.attempts > 1:
-                self._desk.record(Change(item, PENDING, self._wall()))
+            self._desk.record(Change(item, PENDING, self._wall()), is_first=False)
         return taken
 
     def result(self, device: str, number: int, status: int, value: object) -> bool:
@@ -244,7 +244,7 @@ class MailboxStore:
                 await self._subscription.unsubscribe()
 
     async def _record_written(self, message: Msg) -> None:
-        self._desk.ended_elsewhere(message.subject.split(".", 3)[3], message.data)
+        self._desk.record_written(message.subject.split(".", 3)[3], message.data)
 
     def _connection_changed(self, up: bool) -> None:
         if not up:
