@@ -134,6 +134,8 @@ async def show(options: Options, name: str) -> None:
 def _plain(key: str, value: Any) -> str:
     if key == "wake_policy":
         return wake_policy.text(value)
+    if key == "next_wake_at":
+        return f"{until(value)} ({value})" if value else "-"
     if key.endswith("_at"):
         return f"{ago(value)} ({value})" if value else "never"
     if isinstance(value, dict):

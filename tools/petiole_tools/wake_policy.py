@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+from petiole import wire
 from petiole_gateway.health import span
 from petiole_tools.arguments import seconds
 from petiole_tools.client import Client, checked_name, connected
@@ -24,9 +25,9 @@ async def policy(options: Options, name: str, period: str | None, spacing: str |
         raise CliError("--clear takes back what --period and --spacing say", "give one or the other")
     body: dict[str, Any] = {"name": name}
     if period is not None:
-        body["period_s"] = seconds("--period", period)
+        body["period_s"] = _at_most("--period", period, wire.MAX_PERIOD_S)
     if spacing is not None:
-        body["spacing_s"] = seconds("--spacing", spacing)
+        body["spacing_s"] = _at_most("--spacing", spacing, wire.MAX_SPACING_MS / 1000)
     if clear:
         body |= {"period_s": 0, "spacing_s": 0, "awake_s": 0}
     async with connected(options) as client:
@@ -41,7 +42,7 @@ async def policy(options: Options, name: str, period: str | None, spacing: str |
 async def awake(options: Options, name: str, duration: str, wait: str | None) -> None:
     """Ask a device to stay awake; with `wait`, until it does."""
     checked_name("device name", name)
-    awake_s = seconds("DURATION", duration)
+    awake_s = _at_most("DURATION", duration, wire.MAX_AWAKE_S)
     wait_s = None if wait is None else seconds("--wait", wait)
     async with connected(options) as client:
         found = await client.gateway("device.policy", {"name": name, "awake_s": awake_s})
@@ -58,6 +59,13 @@ async def awake(options: Options, name: str, duration: str, wait: str | None) ->
         _tell_when(found)
     else:
         say(f"{name} stays awake for {span(awake_s)}")
+
+
+def _at_most(option: str, given: str, most_s: float) -> float:
+    value_s = seconds(option, given)
+    if value_s > most_s:
+        raise CliError(f"{option} {given}: at most {span(most_s)}", "it can be asked again later")
+    return value_s
 
 
 def text(wanted: dict[str, Any] | None) -> str:
@@ -84,8 +92,8 @@ def _tell_when(found: dict[str, Any]) -> None:
     if not _is_to_be_said(found):
         return
     state, wake = found.get("state"), found.get("next_wake_at")
-    when = f", next wake {until(wake)}" if wake else ""
-    note(f"{found['name']} is {state}{when}; it is told then" if state != "online" else "it is being told")
+    when = f", next wake {until(wake)}; it is told then" if wake else "; it is told when it wakes"
+    note(f"{found['name']} is {state}{when}" if state != "online" else "it is being told")
 
 
 async def _heard(client: Client, name: str, wait_s: float) -> dict[str, Any]:
