@@ -16,8 +16,9 @@ import pytest
 from petiole_gateway.config import Config, SerialConfig
 from petiole_tools.doctor import disk, machine, reach, serial_ports
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, WARNING, Diagnosis
-from petiole_tools.doctor.examination import examine
+from petiole_tools.doctor.examination import examine, of_service
 from petiole_tools.options import Options
+from petiole_tools.service import places
 from tests.gateway.whole import SITE, World
 
 GB = 1000**3
@@ -310,6 +311,20 @@ def test_settings_that_are_wrong_are_named_with_their_line(tmp_path: Path) -> No
     assert done.stdout.splitlines()[0].startswith("error")
     assert "petiole.toml:1" in done.stdout
     assert "1 error" in done.stdout.splitlines()[-1]
+
+
+def test_where_there_is_a_service_its_settings_and_data_are_meant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(places, "CONFIG_FILE", tmp_path / "gateway.toml")
+    assert of_service(Options()) == Options(), "there is none"
+    (tmp_path / "gateway.toml").write_text('site = "barn"\n')
+    found = of_service(Options())
+    assert (found.config, found.state_dir) == (tmp_path / "gateway.toml", places.STATE_DIR)
+    named = Options(state_dir=tmp_path)
+    assert of_service(named) == named
+    (tmp_path / "gateway.toml").write_text('state_dir = "elsewhere"\n')
+    assert of_service(Options()).settings().state_dir == tmp_path / "elsewhere"
 
 
 async def test_a_running_gateway_is_asked(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ def doctor(context: typer.Context) -> None:
 
     Settings, clock, power, server program, the running gateway, serial ports, data folder, disk and its wear, secrets,
     hub. Each finding says what comes of it and what to do. Nothing is changed. The exit code is 1 if there is an error.
+
+    Without --config and --state-dir it means the service's, where there is one.
     """
     from petiole_tools.doctor import examination
 

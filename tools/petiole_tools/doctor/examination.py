@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
@@ -10,12 +12,26 @@ from petiole_tools.doctor import disk, machine, reach, serial_ports
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, ORDER, WARNING, Diagnosis
 from petiole_tools.options import Options
 from petiole_tools.output import clean, paint, say, say_json
+from petiole_tools.service import places
 
 _COLOURS = {ERROR: "red", WARNING: "yellow", NOTE: "dim", OK: "green"}
 
 
+def of_service(options: Options) -> Options:
+    """The service's settings and data, where there is a service and nothing else was named."""
+    if options.config is not None or options.state_dir is not None or not os.access(places.CONFIG_FILE, os.R_OK):
+        return options
+    options = replace(options, config=places.CONFIG_FILE)
+    try:
+        names_folder = "state_dir" in options.settings().model_fields_set
+    except ConfigError:
+        return options  # said when the settings are looked at
+    return options if names_folder else replace(options, state_dir=places.STATE_DIR)
+
+
 async def examine(options: Options) -> list[Diagnosis]:
     """All diagnoses; none of them is an exception."""
+    options = of_service(options)
     found = [machine.about(version("petiole"))]
     config: Config | None = None
     try:
