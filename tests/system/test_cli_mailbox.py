@@ -111,6 +111,34 @@ def test_errors_are_one_line_and_a_hint(site: Site) -> None:
         assert done.stdout == ""
 
 
+def test_what_is_wanted_of_a_devices_wakes_is_kept_until_it_is_taken_back(site: Site) -> None:
+    site.run("device", "add", "barn")
+    assert site.run("device", "policy", "barn").stdout == "barn: wakes as its application says\n"
+    asked = site.run("device", "policy", "barn", "--period", "10m", "--spacing", "2s")
+    assert asked.stdout == "barn: wakes every 10 min, leaves 2 s between its frames, not heard yet\n"
+    assert asked.stderr == "barn is offline; it is told when it wakes\n"
+    awake = site.json("device", "awake", "barn", "5m")["wake_policy"]
+    assert (awake["period_s"], awake["spacing_s"], awake["awake_s"], awake["heard_at"]) == (600, 2.0, 300, None)
+    assert "stays awake for 5 min, not heard yet" in site.run("device", "show", "barn").stdout
+    late = site.run("device", "awake", "barn", "--wait", "1s")
+    assert (late.returncode, late.stdout) == (1, "")
+    assert late.stderr.splitlines()[-2:] == [
+        "error: barn has not woken within 1 s",
+        "hint: it is told whenever it wakes; `petiole device awake barn 0` takes it back",
+    ]
+    assert site.run("device", "policy", "barn", "--clear").stdout == "barn: wakes as its application says\n"
+    for words in (
+        ("policy", "barn", "--period", "31d"),
+        ("policy", "barn", "--period", "often"),
+        ("policy", "barn", "--clear", "--period", "1m"),
+        ("policy", "nobody", "--period", "1m"),
+        ("awake", "barn", "61m"),
+    ):
+        done = site.run("device", *words)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert [line.split(":")[0] for line in done.stderr.splitlines()] == ["error", "hint"], done.stderr
+
+
 def test_what_waits_is_replaced_cancelled_and_refused(site: Site) -> None:
     site.run("device", "add", "absent")
     keyed = [site.json("send", "absent", "ping", "--key", "k")["id"] for _ in range(3)]
