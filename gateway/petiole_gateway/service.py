@@ -34,7 +34,12 @@ class Watch:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            await self.turn()
+            try:
+                await self.turn()
+            except Exception as error:
+                # A defect of this look; if it stays the manager hears nothing more, and the journal has why.
+                self.withheld_total += 1
+                self._logger.error("watch_failed", error=repr(error))
             await asyncio.sleep(self.interval_s)
 
     async def turn(self) -> bool:

@@ -95,6 +95,25 @@ async def test_a_leaf_server_that_crashes_is_started_again_and_no_cause_to_resta
     assert await watching.turn()
 
 
+async def test_a_look_that_fails_is_no_sign_of_life_and_not_the_last_look(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watching = Watch(world.gateway, NotifySocket(watchdog_s=0.04), world.logger)
+    looks = 0
+
+    async def fail() -> bool:
+        nonlocal looks
+        looks += 1
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(watching, "turn", fail)
+    task = asyncio.create_task(watching.run())
+    await until(lambda: looks > 2)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert watching.withheld_total >= 2
+
+
 async def test_a_status_line_says_how_many_devices_there_are(world: World, tmp_path: Path) -> None:
     await world.node("a")
     await world.ask("device.add", {"name": "b"})

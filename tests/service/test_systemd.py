@@ -111,6 +111,12 @@ def test_a_hang_is_ended_by_the_watchdog(system: System, victim: str) -> None:
     assert "kitchen" in system.run("petiole", "device", "list", check=True).stdout
 
 
+def test_it_is_started_again_when_somebody_else_has_ended_it(system: System) -> None:
+    restarts = int(system.show("NRestarts"))
+    system.run("systemctl", "kill", "--kill-whom=main", "--signal=TERM", "petiole-gateway", check=True)
+    system.wait_for("restart", lambda: int(system.show("NRestarts")) > restarts and active(system), 60)
+
+
 def test_it_stops_in_order_and_in_time(system: System) -> None:
     system.run("systemctl", "stop", "petiole-gateway", check=True, timeout_s=60)
     assert (system.show("Result"), system.show("ExecMainStatus")) == ("success", "0")

@@ -74,7 +74,8 @@ class Options:
         except KeyFileError as error:
             if "permission" in error.reason.lower():
                 raise CliError(
-                    str(error), "run this as the user of the gateway, or give --server and --creds"
+                    str(error),
+                    "run this as the user of the gateway, with sudo if it is a service, or give --server and --creds",
                 ) from error
             if path.exists():
                 raise

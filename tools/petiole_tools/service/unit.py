@@ -32,7 +32,8 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 ExecStart={program} --config {config} gateway run
-Restart=on-failure
+# Also when somebody else has ended it; `systemctl stop` is no such end.
+Restart=always
 RestartSec=5
 TimeoutStartSec={start_s}
 TimeoutStopSec={stop_s}
