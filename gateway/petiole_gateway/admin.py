@@ -7,11 +7,10 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from nats.errors import Error as ClientError
-
 from .hub.device import Device
 from .hub.ports import Busy, CommandError
 from .hub.readings import timestamp
+from .looking import Looking, Offer
 from .nats.errors import LinkError
 from .nats.service import Method
 
@@ -25,8 +24,6 @@ PAGE = 500
 PAGE_BYTES = 256 * 1024
 # What every gateway can tell of a device that another one has.
 TOLD = ("state", "since_at", "next_wake_at", "period_s", "last_seen_at", "link", "firmware", "boot_count")
-# Frames that wait to be published to whoever looks on; more are skipped, the links must not wait for a spectator.
-MAX_TAPPED = 1000
 
 
 class Administration:
@@ -34,10 +31,9 @@ class Administration:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
-        self._tap_until = 0.0
-        self._tap_skipped = 0
-        self._tapped: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_TAPPED)
-        self._tap_task: asyncio.Task[None] | None = None
+        site = gateway.config.site
+        self._tapped = Looking(gateway, f"local.tap.{site}", self._attach_tap)
+        self._said = Looking(gateway, f"local.log.{site}", self._attach_log)
         self.methods: dict[str, Method] = {
             "device.add": self._add,
             "device.list": self._list,
@@ -50,14 +46,14 @@ class Administration:
             "status": self._status,
             f"{gateway.own_name}.status": self._status,
             "tap": self._tap,
+            "log": self._log,
             **gateway.ports.methods,
         }
 
     async def stop(self) -> None:
         """Stop looking on."""
-        if self._tap_task is not None:
-            self._tap_task.cancel()
-            await asyncio.gather(self._tap_task, return_exceptions=True)
+        await self._tapped.stop()
+        await self._said.stop()
 
     # Devices -----------------------------------------------------------------------------------------------
 
@@ -209,50 +205,30 @@ class Administration:
     # Looking on --------------------------------------------------------------------------------------------
 
     async def _tap(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        for_s = arguments.get("for_s", TAP_S)
-        if not isinstance(for_s, (int, float)) or isinstance(for_s, bool) or not 0 < for_s <= MAX_TAP_S:
-            raise CommandError(400, f"for_s: more than 0, at most {MAX_TAP_S:g} seconds")
-        loop = asyncio.get_running_loop()
-        self._tap_until = max(self._tap_until, loop.time() + for_s)
-        if self._tap_task is None or self._tap_task.done():
-            self._tapped = asyncio.Queue(MAX_TAPPED)
-            self._tap_skipped = 0
-            self._gateway.hub.tap.publish = self._offer
-            self._tap_task = loop.create_task(self._publish_tapped())
-        return {"subject": self._subject, "for_s": for_s}
+        return self._tapped.ask(_looking_s(arguments))
 
-    @property
-    def _subject(self) -> str:
-        return f"local.tap.{self._gateway.config.site}"
+    async def _log(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What nodes have said last, one (`name`) or all, and the subject on which they go on for `for_s` seconds."""
+        name = arguments.get("name")
+        if name is not None:
+            name = self._gateway.hub.device(_text(arguments, "name")).name
+        lines = self._gateway.hub.node_log.lines(name)
+        while len(lines) > 1 and len(json.dumps(lines)) > PAGE_BYTES:
+            lines = lines[len(lines) // 2 :]
+        return {**self._said.ask(_looking_s(arguments)), "lines": lines}
 
-    def _offer(self, document: dict[str, Any]) -> None:
-        try:
-            self._tapped.put_nowait(document)
-        except asyncio.QueueFull:
-            self._tap_skipped += 1
+    def _attach_tap(self, offer: Offer | None) -> None:
+        self._gateway.hub.tap.publish = offer
 
-    async def _publish_tapped(self) -> None:
-        try:
-            while (left_s := self._tap_until - asyncio.get_running_loop().time()) > 0:
-                try:
-                    document = await asyncio.wait_for(self._tapped.get(), left_s)
-                except TimeoutError:
-                    continue
-                document["skipped"], self._tap_skipped = self._tap_skipped, 0
-                await self._publish(json.dumps(document, separators=(",", ":")).encode())
-        finally:
-            self._gateway.hub.tap.publish = None
+    def _attach_log(self, offer: Offer | None) -> None:
+        self._gateway.hub.node_log.publish = offer
 
-    async def _publish(self, data: bytes) -> None:
-        connection = self._gateway.connection
-        if not connection.is_connected:
-            self._tap_skipped += 1
-            return
-        try:
-            await connection.client.publish(self._subject, data)
-        except (ClientError, OSError) as error:
-            self._tap_skipped += 1
-            self._gateway.logger.debug("frame_not_shown", error=str(error))
+
+def _looking_s(arguments: dict[str, Any]) -> float:
+    for_s = arguments.get("for_s", TAP_S)
+    if not isinstance(for_s, (int, float)) or isinstance(for_s, bool) or not 0 < for_s <= MAX_TAP_S:
+        raise CommandError(400, f"for_s: more than 0, at most {MAX_TAP_S:g} seconds")
+    return for_s
 
 
 def _number(arguments: dict[str, Any], name: str) -> float | None:

@@ -318,7 +318,7 @@ class Gateway:
             self.hub.receive(place, frame)
 
     def _node_said(self, link: str, line: str) -> None:
-        self.logger.info("node_log", link=link, device=self._device_at(link), text=printable(line))
+        self.hub.node_log.say(self._device_at(link), printable(line), link=link)
 
     def _device_at(self, link: str) -> str | None:
         return self.hub.roster.name_at(link)

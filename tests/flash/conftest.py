@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import signal
 import subprocess
@@ -48,24 +47,11 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _built_once() -> Iterator[None]:
-    """The firmware is linked once for all tests, not once for each flash."""
-    build = payload.firmware_build.build
-    cached: dict[str, bytes] = {}
-
-    @functools.wraps(build)
-    def once(folder: Path, ports: list[str]) -> None:
-        if not cached:
-            build(folder, ports=["unix"])  # of another port nothing gets as far as a board
-            for path in folder.rglob("*"):
-                if path.is_file():
-                    cached[str(path.relative_to(folder))] = path.read_bytes()
-        for path, data in cached.items():
-            (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            (folder / path).write_bytes(data)
-
+def _one_build() -> Iterator[None]:
+    """Of another port than this one nothing gets as far as a board."""
+    build = payload._firmware
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(payload.firmware_build, "build", once)
+        patch.setattr(payload, "_firmware", lambda _port: build("unix"))
         yield
 
 

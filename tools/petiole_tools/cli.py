@@ -18,6 +18,7 @@ from petiole_tools.commands import (
     flash,
     gateway,
     hub,
+    logs,
     mailbox,
     port,
     request,
@@ -69,6 +70,9 @@ app.command("top", epilog=status.TOP_EPILOG)(status.top)
 app.command("boards", epilog=boards.EPILOG)(boards.boards)
 app.command("flash", epilog=flash.EPILOG)(flash.flash)
 app.command("new", epilog=flash.NEW_EPILOG)(flash.new)
+app.command("run", epilog=logs.RUN_EPILOG)(logs.run_app)
+app.command("logs", epilog=logs.LOGS_EPILOG)(logs.logs)
+app.command("repl", epilog=logs.REPL_EPILOG)(logs.repl)
 app.add_typer(port.app, name="port")
 app.add_typer(hub.app, name="hub")
 app.command("sim", epilog=sim.EPILOG)(sim.sim)

@@ -16,6 +16,7 @@ from . import readings
 from .commands import CommandDesk
 from .device import Device, DeviceSession
 from .listening import Listening
+from .node_log import NodeLog
 from .policy import Policy
 from .ports import CommandError, Logger, Requester
 from .postman import Postman
@@ -46,6 +47,7 @@ class Conversation:
         changed: Callable[[Device], None],
         postman: Postman,
         listening: Listening,
+        node_log: NodeLog,
     ) -> None:
         self._requester = requester
         self._policy = policy
@@ -59,6 +61,7 @@ class Conversation:
         self._changed = changed
         self._postman = postman
         self._listening = listening
+        self._node_log = node_log
 
     def take(self, entry: DeviceSession, incoming: Incoming, now: int) -> None:
         """The records of a frame of the device's current session."""
@@ -135,7 +138,7 @@ class Conversation:
             device.count_drop("malformed_record")
             return
         level = _LEVELS.get(value[0], "info")
-        getattr(self._logger, level)("node_log", device=device.name, text=readings.printable(value[1]))
+        self._node_log.say(device.name, readings.printable(value[1]), level)
 
     # Manifest ----------------------------------------------------------------------------------------------
 

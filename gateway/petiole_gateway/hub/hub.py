@@ -21,10 +21,12 @@ from .downlinks import Downlinks
 from .joins import JoinDesk
 from .listening import Listening
 from .neighbours import CHANGED, HELD, POLICY, Neighbours
+from .node_log import NodeLog
 from .policy import Policy
 from .ports import Busy, CommandError, Link, Logger, Mail, Place, Presences, Records, Requester, Uplinks
 from .postman import Postman
 from .presences import PresenceDesk
+from .readings import timestamp
 from .resumption import Resumption
 from .roster import Roster
 from .tap import Tap
@@ -66,6 +68,7 @@ class Hub:
         wake_policies: Records | None = None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
+        self.node_log = NodeLog(logger, lambda: timestamp(wall()))
         self.roster = Roster(registry, sessions, self._submit, logger, own_name)
         self._uplinks = uplinks
         self._logger = logger
@@ -137,6 +140,7 @@ class Hub:
             self._changed,
             self._postman,
             self._listening,
+            self.node_log,
         )
 
     @property

