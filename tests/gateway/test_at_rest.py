@@ -7,7 +7,7 @@ import base64
 import json
 import re
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,6 @@ from .real_time import until
 from .whole import SITE, UdpNode, World
 
 NAME = "greenhouse-north"
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
-    await world.start()
-    yield world
-    await world.end()
 
 
 class Disk:

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import nats.micro
@@ -24,14 +23,6 @@ from petiole_gateway.nats.uplinks import StoreUplinks
 from .memory import NullLogger
 from .real_time import until
 from .whole import SITE, World
-
-
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path)
-    await world.start()
-    yield world
-    await world.end()
 
 
 async def test_readings_are_in_the_leafs_stream_exactly_once_and_in_order(world: World) -> None:
