@@ -10,7 +10,6 @@ OLDEST = 0
 NEWEST = 1
 LAST = 2
 THIN = 3
-NAMES = {"oldest": OLDEST, "newest": NEWEST, "last": LAST, "thin": THIN}
 
 _GENTLE_PASSES = 2  # of thinning; a third leaves an eighth, and then it is the turn of others
 

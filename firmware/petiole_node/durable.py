@@ -113,11 +113,11 @@ class DurableOutbox(Numbering):
 
     def _append(self, data: bytes, offset: int | None) -> bool:
         segments = self._segments
-        if not segments.has_room(len(data)):
-            if len(segments.files) >= segments.limit and self._refuse():
-                data = self._packed(offset)
-            if data and not self._make_room():
-                return False
+        # Full is full also while the last segment has room: what others made would be theirs who never give any back.
+        if len(segments.files) >= segments.limit and self._refuse():
+            data = self._packed(offset)
+        if data and not segments.has_room(len(data)) and not self._make_room():
+            return False
         if data:
             self._put(data)
         self._stored(b"", Source(KEPT, 0), self.next_sequence)

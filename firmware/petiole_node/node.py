@@ -8,17 +8,16 @@ from petiole.endpoint import NodeEndpoint
 from petiole.errors import LocalError, QueueFull
 from petiole.join import Joiner
 from petiole.outbox import Outbox
-from petiole_node import commands, links
+from petiole_node import links
 from petiole_node import port as ports
 from petiole_node.carrier import Carrier
 from petiole_node.channel import Channel, Pending
+from petiole_node.declarations import Declarations
 from petiole_node.errors import RequestError, describe
 from petiole_node.execution import Execution
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
-    from collections.abc import Callable
-
     from petiole.contracts import Outbox as AnyOutbox
     from petiole.items import Item, Measured
     from petiole_node.contracts import Handler, Json, Port
@@ -33,7 +32,7 @@ _OUTBOX_BYTES = 65536  # where a node sleeps and nobody has said otherwise
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
 
-class Node:
+class Node(Declarations):
     """`settings`: a dict, or the path of a JSON file. `firmware`: version of the application, for people.
 
     Channels and commands are declared first; then `run` (or `start`, inside a program with an event loop of its own).
@@ -45,7 +44,7 @@ class Node:
     ) -> None:
         self.settings = _check(settings)
         self.name: str = self.settings["name"]
-        self.port: Port = port or ports.choose()
+        super().__init__(port or ports.choose())
         self.port.use_folder(self.settings["folder"])
         self.dropped: dict[str, int] = {}
         self.endpoint: NodeEndpoint | None = None
@@ -56,9 +55,6 @@ class Node:
         self._firmware = firmware
         self._boots = self._reset_reason = 0  # known when it is known whether this was a sleep
         self._started_at = self.port.now()
-        self._channels: list[list[object]] = []
-        self._commands: dict[int, commands.Command] = {}
-        self._periodic: list[tuple[float, Handler]] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._waiting: dict[Item, asyncio.Event] = {}  # for the end of an item
         self._answers: dict[Item, tuple[object, ...]] = {}
@@ -68,76 +64,15 @@ class Node:
         self.command("ping", "")(self._ping)
         self.command("info", "")(self._info)
 
-    # Declaring ---------------------------------------------------------------------------------------------
-
-    def channel(
-        self, name: str, unit: str = "", period_s: int = 0, type: str = "f", number: "int | None" = None
-    ) -> Channel:
-        """Declare a stream of readings. `type`: f number, i integer, b boolean, s text, x bytes, a any."""
-        self._check_declaration("channel", name, [str(entry[1]) for entry in self._channels])
-        if len(self._channels) == wire.MAX_CHANNELS:
-            raise LocalError("channel", "at most " + str(wire.MAX_CHANNELS))
-        if len(unit.encode()) > wire.MAX_UNIT:
-            raise LocalError("channel " + name, "a unit has at most " + str(wire.MAX_UNIT) + " bytes")
-        if len(type) != 1 or type not in manifest.TYPES:
-            raise LocalError("channel " + name, "its type is one of f i b s x a, got " + repr(type))
-        taken = [entry[0] for entry in self._channels]
-        if number is None:
-            number = 0
-            while number in taken:
-                number += 1
-        if number in taken or not 0 <= number <= 255:
-            raise LocalError("channel " + name, "its number is from 0 to 255 and its own, got " + str(number))
-        self._channels.append([number, name, unit, type, period_s])
-        return Channel(self, number, name, type)
-
-    def command(self, name: str, arguments: "str | None" = None, **one: str) -> "Callable[[Handler], Handler]":
-        """Decorate a function, async or not, that carries out a command and returns its result.
-
-        `arguments`: names and types in order, `"r:i g:i name:s?"`, where `?` marks one that may be left out; or one
-        of them as a keyword, `on="b"`. Without, they are read from the function where the runtime can.
-        Dicts have no order on a board, so several keywords could not be told apart by position.
-        """
-        self._check_declaration("command", name, [command.name for command in self._commands.values()])
-        if len(self._commands) == wire.MAX_COMMANDS:
-            raise LocalError("command", "at most " + str(wire.MAX_COMMANDS))
-        if len(one) > 1 or (one and arguments is not None):
-            raise LocalError("command " + name, 'declare several arguments in one text: "r:i g:i b:i"')
-        declared = None if arguments is None else commands.parse(arguments)
-        for argument, type in one.items():
-            declared = commands.parse(argument + ":" + type)
-
-        def decorate(handler: "Handler") -> "Handler":
-            known = self.port.signature(handler) if declared is None else declared
-            number = len(self._commands)
-            self._commands[number] = commands.Command(number, name, handler, known)
-            return handler
-
-        return decorate
-
-    def every(self, seconds: float) -> "Callable[[Handler], Handler]":
-        """Decorate a function, async or not, that runs so often. What it raises is logged and counted."""
-
-        def decorate(handler: "Handler") -> "Handler":
-            self._periodic.append((seconds, handler))
-            return handler
-
-        return decorate
-
-    def _check_declaration(self, kind: str, name: str, names: "list[str]") -> None:
-        if self.endpoint is not None:
-            raise LocalError(kind + " " + name, "the node has started; declare it before")
-        manifest.check_token(kind, name)
-        if name in names:
-            raise LocalError(kind + " " + name, "declared twice")
-
     # Running -----------------------------------------------------------------------------------------------
 
     def run(self, main: "Handler | None" = None, period_s: "int | None" = None) -> None:
         """Run for ever; `main`, an async function, beside. Ctrl-C and what `main` raises come out.
 
         `period_s` makes a sleepy node: `main` runs in each wake, and when it has returned and everything is said and
-        answered, the node sleeps. It may return the seconds until the next wake, if they are not the period.
+        answered, the node sleeps. It may return the seconds until the next wake, if they are not the period. What has
+        not returned when the wake has had its time (`awake_ms`) is cancelled; what there is to say then has as long
+        again, and the node sleeps.
         """
         try:
             asyncio.run(self._run(main, period_s))
@@ -158,7 +93,8 @@ class Node:
 
     def awake(self) -> "Cycle":
         """`async with node.awake() as wake:`, one wake of a node with `period_s` in its settings, then it sleeps; for
-        `wake.next_s` seconds if that is set."""
+        `wake.next_s` seconds if that is set. The body is cancelled when the wake has had its time (`awake_ms`), and the
+        program goes on behind it. An exception ends the wake without a sleep."""
         if self._cycle is None:
             raise LocalError("awake", "only a node with period_s sleeps")
         return self._cycle
@@ -171,6 +107,7 @@ class Node:
         """Join the gateway, and keep at it, in the background."""
         if self.endpoint is not None:
             raise LocalError("start", "the node has started already")
+        self._is_closed = True
         entries = [self._commands[number].entry() for number in range(len(self._commands))]
         period_s = self._rest(period_s)
         self._boots = self.port.boot_count()
@@ -223,7 +160,7 @@ class Node:
         from petiole_node.store import Store  # noqa: PLC0415 - nodes with a durable outbox only
 
         retained = None if self._cycle is None else self._cycle.sleeper.outbox
-        self._store = Store(self.port, self.settings, self._boots, retained, self._stored)
+        self._store = Store(self.port, self.settings, self._boots, retained, self._policies, self._stored)
         return self._store.outbox
 
     async def stop(self) -> None:

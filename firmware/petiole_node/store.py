@@ -22,7 +22,8 @@ _SHORTAGE_S = 0.1
 
 
 class Store:
-    """`tell(items)`: these are stored, or refused (`outcome`); `wake()`: there may be more to send."""
+    """`policies`: of channels (petiole.shedding). `tell(items)`: these are stored, or refused (`outcome`); `wake()`:
+    there may be more to send."""
 
     def __init__(
         self,
@@ -30,10 +31,11 @@ class Store:
         settings: "dict[str, Json]",
         boot: int,
         retained: "Retained | None",
+        policies: "dict[int, int]",
         tell: "Callable[[list[Measured]], None]",
     ) -> None:
         segments = Segments(port.path(""), settings["outbox_bytes"])
-        self.outbox = DurableOutbox(segments, boot, retained, None, settings["outbox"])
+        self.outbox = DurableOutbox(segments, boot, retained, policies, settings["outbox"])
         self._port = port
         self._quiet = Quiet(port.flash_deafens_uart and any(link["kind"] == "uart" for link in settings["links"]))
         self._tell = tell

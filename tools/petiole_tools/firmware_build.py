@@ -50,7 +50,8 @@ def link(firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS) -> dict[str, s
         names = sorted(name for name in sources[module].definitions if name in asked or (is_public and name[0] != "_"))
         units.append(Unit(MAIN + "." + module.rsplit(".", 1)[1], [Reference(module, name) for name in names]))
     used = _used_by_boot(firmware)
-    kept = {*exported, Reference(MAIN + ".channel", "Channel"), Reference(MAIN + ".channel", "Pending")}
+    declared = Reference(MAIN + ".declarations", "Declarations")
+    kept = {*exported, declared, Reference(MAIN + ".channel", "Channel"), Reference(MAIN + ".channel", "Pending")}
     linker = Linker(sources)
     linker.link(units, kept, used)
     writer = Writer(linker, units, kept)

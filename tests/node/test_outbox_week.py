@@ -1,0 +1,33 @@
+"""A week without a gateway, in the node's own time: what an outbox of 16 KB keeps of it, and what it counts."""
+
+from pathlib import Path
+
+from petiole import shedding
+
+from .outbox_rig import Life, World, check
+from .outbox_scenarios import MIXED
+
+MINUTES = 7 * 24 * 60
+
+
+def test_an_outbox_that_is_full_for_a_week_keeps_what_its_channels_say(tmp_path: Path) -> None:
+    world = World()
+    folder = f"{tmp_path}/"
+    boots = 7
+    for _ in range(boots):  # it is reset every day, and its count goes on
+        life = Life(world, folder, policies=MIXED, limit=16384)
+        for minute in range(MINUTES // boots):
+            life.pass_time(59_000)
+            life.publish(minute % 4, 20)
+        assert life.flush()
+    life.join()
+    life.drain()
+    check(world, world.dropped_total)
+    assert len(world.gateway.got) + world.dropped_total == MINUTES
+    kept = {policy: [v[0] for v in world.gateway.got if MIXED[v[1]] == policy] for policy in MIXED.values()}
+    assert kept[shedding.OLDEST][0] > MINUTES // 2
+    assert kept[shedding.OLDEST][-1] == MINUTES - 3
+    assert kept[shedding.NEWEST][:10] == list(range(2, 42, 4))
+    assert kept[shedding.LAST][-1] == MINUTES - 1
+    assert kept[shedding.THIN][-1] == MINUTES
+    assert kept[shedding.THIN][0] < MINUTES // 2
