@@ -43,6 +43,7 @@ class Cycle:
         self._until = self._stay_until = 0
         self._stepped = asyncio.Event()
         self._is_speaking = False
+        self._limit: asyncio.Task[None] | None = None
         self._heard: tuple[int, int] = (0, 0)
         self._endpoint: NodeEndpoint | None = None
         self._carrier: Carrier | None = None
@@ -75,17 +76,9 @@ class Cycle:
     async def run(self, main: "Json") -> None:
         """Wake after wake, for ever; a deep sleep does not return. `main` may return the seconds until the next."""
         while True:
-            self.begin()
-            if main is not None:
-                self.next_s = await self._limited(main)
-            await self.end()
-
-    async def _limited(self, main: "Json") -> "float | None":
-        try:
-            result: float | None = await asyncio.wait_for(main(), self._budget_ms / 1000)
-            return result
-        except asyncio.TimeoutError:
-            return None
+            async with self:
+                if main is not None:
+                    self.next_s = await main()
 
     def begin(self) -> None:
         """A wake begins. Nothing is said before `speak`, so that all of it is in one frame."""
@@ -107,10 +100,14 @@ class Cycle:
         if self._is_speaking or self._endpoint is None or self._carrier is None:
             return
         self._is_speaking = True
+        # What there is to say has the budget of its own, however long the application has worked for it.
+        now = self._port.now()
+        self._until = max(self._until, now + self._budget_ms)
+        self._expect(now, self._budget_ms)
         if self._store is not None:
             self._store.fill()
         if self._drift is not None and self._drift.is_large:
-            self._endpoint.ask_time(self._port.now())
+            self._endpoint.ask_time(now)
         self._endpoint.wake()
         self._carrier.wake()
 
@@ -260,8 +257,23 @@ class Cycle:
 
     async def __aenter__(self) -> "Cycle":
         self.begin()
+        self._limit = asyncio.create_task(self._bound(asyncio.current_task()))
         return self
 
-    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
+    async def _bound(self, task: "Json") -> None:
+        """Cancel what is still at work when the wake has had its time; what waits for nothing is the watchdog's."""
+        left = self._budget_ms
+        while left > 0:
+            await asyncio.sleep(left / 1000)
+            left = max(self._until, self._stay_until) - self._port.now()
+        self._limit = None
+        task.cancel()
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> bool:
+        limit, self._limit = self._limit, None
+        if limit is not None:
+            limit.cancel()
+        is_over = limit is None and kind is asyncio.CancelledError
+        if kind is None or is_over:
             await self.end()
+        return is_over

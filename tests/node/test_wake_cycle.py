@@ -212,3 +212,20 @@ async def test_garbage_in_what_was_retained_is_nothing(peer: Peer, start: Start,
     got = values(peer)
     assert got == sorted(set(got))
     assert len(peer.joins) <= 2
+
+
+@pytest.mark.parametrize("sleep", ["deep", "light"])
+async def test_work_that_never_ends_is_ended_by_the_budget_of_its_wake(peer: Peer, start: Start, sleep: str) -> None:
+    await start("udp", app=APP, settings=settings(sleep, awake_ms=700), options={"hangs": True})
+    await peer.more_readings(4)  # one a wake
+    assert values(peer) == list(range(1, len(peer.readings) + 1))
+    assert len(peer.joins) == 1
+
+
+async def test_the_body_of_a_wake_is_ended_by_its_budget_too(peer: Peer, start: Start) -> None:
+    app = Path(__file__).parent / "bounded_app.py"
+    node = await start("udp", app=app, settings=settings("light", awake_ms=700))
+    await peer.more_readings(4)
+    assert values(peer) == list(range(1, len(peer.readings) + 1))
+    assert len(lines(node, "wakes.txt")) >= 3
+    assert node.resets_total == 0

@@ -1,11 +1,14 @@
 """A sleepy node. `value.txt` counts its readings, `taken.txt` has those that `publish` has returned for, and whether
-they were stored; `executed.txt` what its commands were called with.
+they were stored, and when they were taken; `executed.txt` what its commands were called with.
 
-sim.json: "count" readings per wake, "waits" for each, "dies" in a command, "next_s" until the next wake.
+sim.json: "count" readings per wake, "waits" for each, "hangs" afterwards, "dies" in a command, "next_s" until the next
+wake.
 """
 
 import json
 import os
+
+from utime import time_ns  # of the machine: boards of our tests have a `time` of their own
 
 from petiole_node import Node
 
@@ -43,6 +46,14 @@ def count(by):
     return by
 
 
+@node.command("hang", "")
+def hang():
+    note("executed.txt", f"hang {node.is_redelivered()}")
+    while not node.is_redelivered():
+        pass
+    return "done"
+
+
 @node.command("slow", "ms:i")
 async def slow(ms):
     import asyncio
@@ -57,8 +68,13 @@ async def main():
     for _ in range(options.get("count", 1)):
         value = remembered("value.txt") + 1
         remember("value.txt", value)
+        taken_at = time_ns() // 1000000
         pending = await number.publish(value, wait=options.get("waits", False))
-        note("taken.txt", f"{value} {int(pending.is_stored)}")
+        note("taken.txt", f"{value} {int(pending.is_stored)} {taken_at}")
+    if options.get("hangs"):
+        import asyncio
+
+        await asyncio.sleep(3600)
     return options.get("next_s")
 
 
