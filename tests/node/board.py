@@ -60,17 +60,29 @@ class Board:
 
     def run(self, *steps: list[Any], pin_after_ms: int | None = None, drift: float = 0.0) -> list[dict[str, Any]]:
         """Run a life, and what follows its end. `pin_after_ms`: a pin ends the deep sleep; `drift`: of its clock."""
-        state_file = self.folder / "chip.json"
-        state_file.write_text(json.dumps({**self.state, "end": "", "cut_off": 0, "sleeps": 0}))
+        self.power_on()
         path = f"{HERE / 'chips' / self.kind}:{HERE / 'chips'}:{ROOT / 'firmware'}:.frozen"
         (self.folder / "steps.json").write_text(json.dumps(steps))
         done = subprocess.run(
             [self.binary, str(HERE / "run_sleeper.py"), self.kind, str(self.patch or "")],
             capture_output=True, text=True, timeout=60, check=False, cwd=self.folder, env={"MICROPYPATH": path},
         )  # fmt: skip
-        self.state = json.loads(state_file.read_text())
-        self.end = self.state["end"]
+        self.look()
         assert done.returncode == -9, done.stdout + done.stderr
+        self.follow(pin_after_ms, drift)
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+    def power_on(self) -> None:
+        """A life begins: its program finds what the one before has left."""
+        (self.folder / "chip.json").write_text(json.dumps({**self.state, "end": "", "cut_off": 0, "sleeps": 0}))
+
+    def look(self) -> None:
+        """How a life has ended, and what is left of it."""
+        self.state = json.loads((self.folder / "chip.json").read_text())
+        self.end = self.state["end"]
+
+    def follow(self, pin_after_ms: int | None = None, drift: float = 0.0) -> None:
+        """What comes after that end."""
         if self.end == "deepsleep":
             asleep = self.state["end_ms"] if pin_after_ms is None else pin_after_ms
             self.state["wall_ms"] += round(asleep * (1 + drift))
@@ -83,7 +95,6 @@ class Board:
             self._starts(3, 120)
         elif self.end == "power":
             self.cut_power()
-        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
     def corrupt(self, offset: int) -> None:
         """One bit of what is retained flips."""

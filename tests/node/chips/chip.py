@@ -1,5 +1,8 @@
 """What the models of all chips share: state that outlives the program, in a file, and a time that passes when told.
 
+Where `is_live` is set, time passes by itself, sleeps take as long as they say, and whoever plays the world is the
+watchdog: the file `fed` is touched when it is fed, and says how long it waits.
+
 The program ends as a board does, in the middle of anything: its process is killed. Why is in the file (`end`), and
 whoever plays the world around the board reads it there.
 """
@@ -11,12 +14,16 @@ whoever plays the world around the board reads it there.
 import json
 import os
 
+import utime
+
 FILE = "chip.json"
 
 with open(FILE) as file:
     state = json.load(file)
 
 ticks = state["boot_ms"]  # since the reset
+is_live = state.get("is_live", False)
+_real = utime.ticks_ms()
 interrupts = []  # (ms of ticks, function)
 _fed = None
 _patience = 0
@@ -24,22 +31,54 @@ _patience = 0
 
 def end(kind, ms=0):
     """The board stops here; what its registers and memories hold is kept."""
-    for keep in keepers:
-        keep()
+    look()
     state["end"] = kind
     state["lasted_ms"] = ticks - state["boot_ms"]
     state["end_ms"] = ms
-    with open(FILE, "w") as file:
-        json.dump(state, file)
+    keep()
     os.system("kill -9 $PPID")
 
 
 keepers = []
 
 
+def keep():
+    """Write down what outlives the program."""
+    for keeper in keepers:
+        keeper()
+    with open(FILE + ".new", "w") as file:
+        file.write(json.dumps(state))
+    os.rename(FILE + ".new", FILE)
+
+
+def changed():
+    """What outlives the program is another: somebody may end it at any moment."""
+    if is_live:
+        keep()
+
+
+def look():
+    """See how late it is, where time passes by itself."""
+    global ticks, _real
+    if is_live:
+        now = utime.ticks_ms()
+        passed = utime.ticks_diff(now, _real)
+        _real = now
+        ticks += passed
+        state["wall_ms"] += passed
+
+
 def advance(ms, is_guarded=True):
     """Time passes; False: an interrupt cut it short. `is_guarded`: the watchdog counts."""
     global ticks, _fed
+    if is_live:
+        if not is_guarded and _patience:
+            os.remove("fed")
+        utime.sleep_ms(ms)
+        look()
+        if not is_guarded and _patience:
+            feed()
+        return True
     until = ticks + ms
     due = [entry for entry in interrupts if entry[0] <= until]
     if due:
@@ -62,11 +101,15 @@ def guard(timeout_ms):
     global _fed, _patience
     _fed = ticks
     _patience = timeout_ms
+    feed()
 
 
 def feed():
     global _fed
     _fed = ticks
+    if is_live:
+        with open("fed", "w") as file:
+            file.write(str(_patience))
 
 
 class WDT:

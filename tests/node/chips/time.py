@@ -9,14 +9,17 @@ from utime import *
 
 
 def ticks_ms():
+    chip.look()
     return chip.ticks & (1 << 30) - 1
 
 
 def time_ns():
+    chip.look()
     return chip.state["wall_ms"] * 1000000
 
 
 def time():
+    chip.look()
     return chip.state["wall_ms"] // 1000
 
 

@@ -7,6 +7,9 @@ import binascii
 import chip
 from chip import UART, WDT, Pin, Timer  # noqa: F401
 
+if chip.is_live:
+    from live import UART  # noqa: F401
+
 PWRON_RESET = 1
 HARD_RESET = 2
 WDT_RESET = 3
@@ -39,11 +42,23 @@ class RTC:
         chip.state["rtc_used"] = len(data)
         for i in range(len(data)):
             _bytes[i] = data[i]
+        chip.changed()
         return None
 
 
 if chip.state["release"] >= 29:
-    _view = memoryview(_bytes)
+
+    class _View:
+        """The memory itself, as a memoryview of it is."""
+
+        def __getitem__(self, place):
+            return _bytes[place]
+
+        def __setitem__(self, place, data):
+            _bytes[place] = data
+            chip.changed()
+
+    _view = _View()
 
     def mem_backup(region=0):
         if region:

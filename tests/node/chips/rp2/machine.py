@@ -8,6 +8,9 @@ import sys
 import chip
 from chip import UART, WDT, Pin, Timer  # noqa: F401
 
+if chip.is_live:
+    from live import UART  # noqa: F401
+
 PWRON_RESET = 1
 WDT_RESET = 3
 
@@ -22,12 +25,27 @@ def _keep():
 chip.keepers.append(_keep)
 
 if chip.state["release"] >= 29:
-    # All but the fifth, which the boot ROM has.
-    _low = memoryview(_scratch)[:4]
-    _high = memoryview(_scratch)[5:]
+
+    class _Region:
+        def __init__(self, first, words):
+            self._first = first
+            self._words = words
+
+        def __getitem__(self, number):
+            if not 0 <= number < self._words:
+                raise IndexError(number)
+            return _scratch[self._first + number]
+
+        def __setitem__(self, number, value):
+            if not 0 <= number < self._words:
+                raise IndexError(number)
+            _scratch[self._first + number] = value
+            chip.changed()
+
+    _regions = (_Region(0, 4), _Region(5, 3))  # all but the fifth, which the boot ROM has
 
     def mem_backup(region=0):
-        return (_low, _high)[region]
+        return _regions[region]
 
 
 class _Memory:
@@ -36,6 +54,7 @@ class _Memory:
 
     def __setitem__(self, address, value):
         _scratch[self._number(address)] = value
+        chip.changed()
 
     def _number(self, address):
         number = (address - _ADDRESS) // 4
