@@ -7,7 +7,7 @@ import asyncio
 import sys
 from pathlib import Path
 
-from . import flash_wear, node_heap, wake_cycle, wire_sizes
+from . import flash_wear, node_heap, wake_cycle, wake_time, wire_sizes
 from .report import Result, table, write_json
 
 OUTPUT = Path("build/bench.json")
@@ -28,6 +28,7 @@ def main() -> int:
             results += wire_sizes.measure()
         elif name == "wake":
             results += wake_cycle.measure()
+            results += asyncio.run(wake_time.measure())
         elif name == "heap":
             results += node_heap.measure()
         elif name == "flash":
