@@ -30,4 +30,3 @@ def test_an_outbox_that_is_full_for_a_week_keeps_what_its_channels_say(tmp_path:
     assert kept[shedding.NEWEST][:10] == list(range(2, 42, 4))
     assert kept[shedding.LAST][-1] == MINUTES - 1
     assert kept[shedding.THIN][-1] == MINUTES
-    assert kept[shedding.THIN][0] < MINUTES // 2
