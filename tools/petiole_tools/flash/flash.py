@@ -120,6 +120,8 @@ def _with_project(wanted: Wanted) -> tuple[Wanted, dict[str, Any], Path]:
     """What the project's folder adds, and where the application is."""
     app = wanted.app if wanted.app is not None else Path()
     if wanted.app is None and not (app / "app.py").is_file():
+        if not payload.EXAMPLE.is_file():  # an installed package has none
+            raise CliError("there is no app.py here", "`petiole new FOLDER` makes one; --app names another place")
         return wanted, {}, payload.EXAMPLE
     if not app.exists():
         raise CliError(f"there is no {app}", "name an app.py, or a folder with one; `petiole new FOLDER` makes one")
