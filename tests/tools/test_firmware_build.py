@@ -49,7 +49,7 @@ def test_parameters_that_an_application_names_keep_their_names(linked: dict[str,
     found = {
         node.name: [arg.arg for arg in node.args.args] for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)
     }
-    assert found["channel"] == ["self", "name", "unit", "period_s", "type", "number"]
+    assert found["channel"] == ["self", "name", "unit", "period_s", "type", "number", "when_full"]
 
 
 def test_the_build_declares_a_node_on_micropython(tmp_path: Path) -> None:
