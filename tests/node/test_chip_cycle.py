@@ -175,13 +175,19 @@ async def test_a_reset_at_any_moment_loses_nothing_that_was_stored(
 
 @pytest.mark.parametrize("days", [1, -1])
 async def test_a_clock_that_jumps_by_a_day_says_nothing_wrong(peer: Peer, begin: Begin, days: int) -> None:
-    node = await begin("esp32")
+    node = await begin("esp32", awake_ms=1000, backoff=1)
     await peer.more_readings(2)
+    peer.is_deaf = True  # so that readings are taken before a jump and sent after it
 
     def jump(board: Board) -> None:
         board.state["wall_ms"] += days * DAY
 
     node.between = jump
+    before = len(taken(node))
+    async with asyncio.timeout(30):
+        while len(taken(node)) < before + 2:
+            await peer.pause(0.05)
+    peer.is_deaf = False
     await peer.more_readings(4)
     assert len(peer.joins) == 1
     assert values(peer) == list(range(1, len(peer.readings) + 1))
