@@ -53,3 +53,23 @@ class ReplayWindow:
             self.highest = counter
         elif age < WINDOW:
             self.bitmap |= 1 << age
+
+
+class References:
+    """What the short sequence numbers in a frame are relative to: of a frame that comes late, what was taken when the
+    first one after it came. Until then the sender cannot have gone on; later its readings may have come in another."""
+
+    def __init__(self) -> None:
+        self._skipped: dict[int, int] = {}  # counters that may still come; none is older than the replay window
+
+    def of(self, counter: int, highest: int, reference: int) -> int:
+        """For the frame of this counter. `highest`: opened before it; `reference`: taken by now."""
+        if counter <= highest:
+            return self._skipped.pop(counter, reference)
+        oldest = counter - WINDOW
+        for skipped in list(self._skipped):
+            if skipped <= oldest:
+                del self._skipped[skipped]
+        for skipped in range(max(highest, oldest) + 1, counter):
+            self._skipped[skipped] = reference
+        return reference

@@ -1,5 +1,6 @@
 """Frames: headers, addresses, sealing and opening (PROTOCOL.md, sections 3 to 5)."""
 
+from petiole import counter as counters
 from petiole import oscore, wire
 from petiole.errors import LocalError
 
@@ -143,6 +144,25 @@ def open_data(keys: Keys, part: Split, counter: int, offset: int) -> bytes | Non
     """The plaintext of a DATA frame under this full counter, or None if the tag is wrong."""
     nonce = oscore.nonce(keys.common_iv, keys.peer_id, _partial_iv(counter))
     return keys.recipient.open(nonce, bytes((part.header,)), part.body[offset:])
+
+
+def open_near(
+    keys: Keys, part: Split, value: int, bits: int, offset: int, expected: int, floor: int
+) -> tuple[int, bytes | None]:
+    """(counter, plaintext) of a DATA frame that shows `bits` bits of its counter, `value`.
+
+    `floor`: 0, or the bound with which an end has resumed from storage. It is up to 256 ahead of what was really
+    opened, so the counter may also be the highest congruent one at or below it.
+    """
+    counter = counters.reconstruct(value, bits, expected) if bits < 32 else value
+    plaintext = open_data(keys, part, counter, offset)
+    if plaintext is None and bits < 32 and floor:
+        stale = floor - (floor - value & 255)
+        if stale == counter:
+            stale -= 256
+        if stale > 0:
+            return stale, open_data(keys, part, stale, offset)
+    return counter, plaintext
 
 
 def seal_ack(keys: Keys, counter: int, address: int | None) -> bytes:

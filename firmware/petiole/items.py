@@ -112,6 +112,16 @@ class Measured(Item):
         return bytes(writer.data)
 
 
+def is_confirmed(item: Item) -> bool:
+    """It is a reading that has a sequence number."""
+    return isinstance(item, Measured) and item.sequence is not None
+
+
+def order_of(item: Item) -> int:
+    """Its place among the items of its session."""
+    return item.order
+
+
 class Fragment(Item):
     """One part of a message. An ack says that it arrived, no more."""
 

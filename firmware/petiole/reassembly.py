@@ -53,8 +53,11 @@ class Reassembly:
         if partial is None:
             if len(self._partials) == wire.MAX_REASSEMBLIES:
                 self._partials.pop(0)
-            partial = _Partial(message, total, now)
-            self._partials.append(partial)
+            try:
+                partial = _Partial(message, total, now)
+                self._partials.append(partial)
+            except MemoryError:
+                return "memory"
         elif partial.total != total:
             return "malformed_fragment"
         partial.data[start : start + len(data)] = data

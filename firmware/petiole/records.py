@@ -111,6 +111,16 @@ def parse(data: bytes | bytearray, reference: int = 0, in_message: bool = False)
         raise MalformedRecord()
 
 
+def taken(data: "bytes | bytearray", reference: int, in_message: bool = False) -> "list[Reading | Record] | str":
+    """As `parse`; the reason for which the frame is dropped instead of an error, also if there is no memory for it."""
+    try:
+        return parse(data, reference, in_message)
+    except MalformedRecord as error:
+        return error.reason
+    except MemoryError:
+        return "memory"  # not acknowledged: it comes again
+
+
 class _Parser:
     def __init__(self, data: bytes | bytearray, reference: int, in_message: bool) -> None:
         self._data = data

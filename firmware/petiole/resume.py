@@ -37,7 +37,7 @@ def freeze(endpoint: "NodeEndpoint") -> "tuple[bytes, bytes] | None":
         session.send_counter,
         max(0, session.replay.highest),
         session.replay.bitmap,
-        session.message_number,
+        session.messages.next_number,
         1 if endpoint.outbox.is_empty else 0,
         1 if endpoint.clock.is_doubtful else 0,
         offset,
@@ -75,7 +75,7 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     session = Session(keys, address, wire.WINDOW_UPLINK, now, False, send_counter)
     session.replay.highest = highest
     session.replay.bitmap = bitmap
-    session.message_number = message_number
+    session.messages.next_number = message_number
     session.acked_counter = -wire.COUNTER_LONG_AFTER  # long counters until the first ack
     session.acked_sequence = outbox.acked_sequence
     session.needs_floor = outbox.oldest_sequence != outbox.acked_sequence + 1

@@ -7,8 +7,11 @@ only a gateway knows is above it.
 from petiole import counter as counters
 from petiole import frame as frames
 from petiole import records, wire
-from petiole.errors import MalformedRecord, QueueFull
-from petiole.items import Fragment, Item, Measured, Message
+from petiole.acks import Acks
+from petiole.errors import QueueFull
+from petiole.incoming import Incoming, has_confirmed
+from petiole.items import Fragment, Item, Measured, is_confirmed, order_of
+from petiole.messages import Messages
 from petiole.reassembly import Reassembly
 from petiole.records import Reading, Record, Writer
 from petiole.recovery import Recovery
@@ -21,39 +24,6 @@ if MYPY:
 MAX_QUEUE = 160  # items: 127 readings on the wire and what else a node has to say
 _ORDERS = 32  # places in the order for one item: itself and its fragments
 _READINGS = 1 << 28  # added to the order of confirmed readings: everything else goes first
-MAX_DUE_ACKS = 32  # more are sent by the peer only if it ignores the windows
-
-
-def _is_confirmed_reading(item: Item) -> bool:
-    return isinstance(item, Measured) and item.sequence is not None
-
-
-def _order(item: Item) -> int:
-    return item.order
-
-
-class Incoming:
-    """An opened frame: its records, links and acks already taken care of.
-
-    `is_deferred`: it holds confirmed readings, and the owner calls `acknowledge` when they are durable.
-    """
-
-    __slots__ = ("counter", "has_acks", "is_frame_deferred", "message", "records")
-
-    def __init__(self, counter: int, taken: "list[Reading | Record]", is_deferred: bool, message: int | None) -> None:
-        self.counter = counter
-        self.records = taken
-        self.is_frame_deferred = is_deferred
-        self.message = message  # a whole one with confirmed readings, that came with this frame
-        self.has_acks = False
-
-    @property
-    def is_deferred(self) -> bool:
-        return self.is_frame_deferred or self.message is not None
-
-
-def _has_confirmed(taken: "list[Reading | Record]") -> bool:
-    return any(isinstance(record, Reading) and record.sequence is not None for record in taken)
 
 
 class Session:
@@ -92,14 +62,13 @@ class Session:
         self.clock_offset: int | None = None  # time = now + offset
         self.trace: "Trace | None" = None  # sees every plaintext, for people who look on
         self._defers = defers_readings
-        self._due_acks: list[tuple[int, int]] = []  # (counter, when at the latest)
+        self._acks = Acks()
         self._notices: list[bytes] = []  # records that ask for no ack
         self._reassembly = Reassembly()
-        self._messages: list[Message] = []  # open ones of ours
-        self.message_number = 0
+        self.messages = Messages()  # of ours
         self._order = 0
         self._floor_due = False
-        self._skipped: dict[int, int] = {}  # counters that may still come, and what their numbers are relative to
+        self._references = counters.References()
 
     # Sending -----------------------------------------------------------------------------------------------
 
@@ -112,7 +81,7 @@ class Session:
         self._order += _ORDERS
         item.order = self._order
         item.tries = 0
-        if _is_confirmed_reading(item):
+        if is_confirmed(item):
             item.order += _READINGS
             self.queue.append(item)
             return
@@ -128,8 +97,8 @@ class Session:
 
     def acknowledge(self, incoming: Incoming, now: int) -> None:
         """The readings of a deferred frame are durable."""
-        if incoming.is_frame_deferred and len(self._due_acks) < MAX_DUE_ACKS:
-            self._due_acks.append((incoming.counter, now))
+        if incoming.is_frame_deferred:
+            self._acks.add(incoming.counter, now)
         if incoming.message is not None:
             self._say_taken(incoming.message)
 
@@ -138,21 +107,21 @@ class Session:
         is sent again."""
         self.is_suspended = True
         self.recovery.lose_all()
-        self._due_acks = []  # whoever sleeps without an ack says it again
+        self._acks.due = []  # whoever sleeps without an ack says it again
 
     @property
     def has_due_acks(self) -> bool:
         """Whether the next frame will carry an ack."""
-        return bool(self._due_acks)
+        return bool(self._acks.due)
 
     def is_settled(self, now: int) -> bool:
         """Nothing is to be said, and all that was said is acknowledged. Ends of mail items are not waited for, and
         neither are readings that a busy gateway does not take."""
-        if self._due_acks or self._notices or self._floor_due or self._messages:
+        if self._acks.due or self._notices or self._floor_due or self.messages.open:
             return False
         is_paused = now < self.paused_until
         for item in self.recovery.unfinished() + self.queue:
-            if item.is_awaited and not item.is_done and not (is_paused and _is_confirmed_reading(item)):
+            if item.is_awaited and not item.is_done and not (is_paused and is_confirmed(item)):
                 return False
         return True
 
@@ -166,16 +135,14 @@ class Session:
             writer.add(bytes((wire.COUNTER_FLOOR,)) + self.floor.to_bytes(4, "big"))
         while self._notices and writer.add(self._notices[0]):
             self._notices.pop(0)
-        is_urgent = bool(writer.data)
-        for _, due in self._due_acks:
-            is_urgent = is_urgent or due <= now
+        is_urgent = bool(writer.data) or self._acks.are_due(now)
         is_waiting = self.recovery.can_send() and self._has_sendable(now)
         if not is_urgent and not is_waiting:
             return None
-        if not is_waiting and not writer.data and len(self._due_acks) == 1:
-            counter = self._due_acks.pop(0)[0]
+        if not is_waiting and not writer.data and len(self._acks.due) == 1:
+            counter = self._acks.due.pop(0)[0]
             return frames.seal_ack(self.keys, counter, self._shown_address())
-        self._write_acks(writer)
+        self._acks.write(writer)
         items: list[Item] = []
         is_again = False
         if is_waiting:
@@ -207,25 +174,8 @@ class Session:
         is_long = is_again or counter - self.acked_counter >= wire.COUNTER_LONG_AFTER
         return frames.seal_data(self.keys, counter, plaintext, self._shown_address(), is_long)
 
-    def _write_acks(self, writer: Writer) -> None:
-        """ACK records, each for its highest counter and the eight below."""
-        left = sorted({counter for counter, _ in self._due_acks})
-        while left:
-            highest = left[-1]
-            bitmap = 0
-            rest = []
-            for counter in left[:-1]:
-                if highest - 1 - counter < 8:
-                    bitmap |= 1 << highest - 1 - counter
-                else:
-                    rest.append(counter)
-            if not writer.add(bytes((wire.ACKS, highest & 255, bitmap))):
-                break
-            left = rest
-        self._due_acks = [(counter, 0) for counter in left]
-
     def _is_held(self, item: Item, now: int) -> bool:
-        if item.is_long and (len(self._messages) >= wire.MAX_REASSEMBLIES or now < self.messages_from):
+        if item.is_long and (self.messages.are_full or now < self.messages_from):
             return True
         if not isinstance(item, Measured) or item.sequence is None:
             return False
@@ -276,10 +226,7 @@ class Session:
     def _cut(self, position: int, now: int) -> None:
         """Replace an item of the queue by its fragments."""
         item = self.queue[position]
-        message = Message(item, self.message_number, item.message(self, now))
-        self.queue[position : position + 1] = message.parts
-        self._messages.append(message)
-        self.message_number = message.number + 1 & 255
+        self.queue[position : position + 1] = self.messages.cut(item, item.message(self, now))
 
     def message_writer(self) -> Writer:
         return Writer(wire.MAX_MESSAGE, None)  # the same bytes may be sent much later
@@ -302,15 +249,13 @@ class Session:
         again = [item for item in self.recovery.lost(now) if not item.is_done]
         if self.recovery.timeouts > before:
             self.silent_timeouts += 1
-        for message in self._messages:
-            if message.probe_at is not None and now >= message.probe_at:
-                again.extend(message.again())
+        again.extend(self.messages.again(now))
         if again:
-            self.queue = sorted(again + self.queue, key=_order)
+            self.queue = sorted(again + self.queue, key=order_of)
         self.recovery.retry()
         expired = self._reassembly.expire(now)
         if expired:
-            self._drop("fragment_timeout", expired)
+            self.dropped["fragment_timeout"] = self.dropped.get("fragment_timeout", 0) + expired
 
     # Receiving ---------------------------------------------------------------------------------------------
 
@@ -329,25 +274,22 @@ class Session:
         value, bits, offset = frames.data_counter(part)
         if not bits:
             return "short"
-        counter, plaintext = self._open(part, value, bits, offset)
+        expected = self.replay.highest + 1
+        counter, plaintext = frames.open_near(self.keys, part, value, bits, offset, expected, self.floor)
         if plaintext is None:
             return "tag"
         if not self.replay.check(counter):
             self._floor_due = self._floor_due or 0 < counter <= self.floor
             return "replayed"
         if self._defers:
-            reference = self._reference(counter, reference)
+            reference = self._references.of(counter, self.replay.highest, reference)
         self.replay.mark(counter)
         self._opened(now)
         if self.trace is not None:
             self.trace(True, counter, plaintext)
-        try:
-            taken = records.parse(plaintext, reference)
-        except MalformedRecord as error:
-            return error.reason
-        except MemoryError:
-            return "memory"  # not acknowledged: it comes again
-        is_empty = not taken
+        taken = records.taken(plaintext, reference)
+        if isinstance(taken, str):
+            return taken
         out: list[Reading | Record] = []
         message = None
         for record in taken:
@@ -355,73 +297,36 @@ class Session:
                 inner = self._reassemble(record, reference, now)
                 if isinstance(inner, str):
                     return inner
-                if self._defers and _has_confirmed(inner):
+                if self._defers and has_confirmed(inner):
                     message = record.value[0]
                 elif inner:
                     self._say_taken(record.value[0])
                 out.extend(inner)
             elif isinstance(record, Reading) or not self._consume(record, now):
                 out.append(record)
-        is_deferred = self._defers and _has_confirmed(taken)
-        if not is_deferred and (is_empty or records.asks_for_ack(taken)):
+        is_deferred = self._defers and has_confirmed(taken)
+        if not is_deferred and (not taken or records.asks_for_ack(taken)):
             is_answered = any(isinstance(r, Record) and r.kind in (wire.REQUEST, wire.MAIL) for r in out)
             due = now + wire.ACK_DELAY_MS if is_answered else now
-            if len(self._due_acks) < MAX_DUE_ACKS:
-                self._due_acks.append((counter, due))
+            self._acks.add(counter, due)
         incoming = Incoming(counter, out, is_deferred, message)
         incoming.has_acks = any(isinstance(record, Record) and record.kind == wire.ACKS for record in taken)
         return incoming
 
-    def _reference(self, counter: int, reference: int) -> int:
-        """What the numbers in this frame are relative to: of a frame that comes late, what was taken when the first one
-        after it came. Until then the sender cannot have gone on; later its readings may have come in another frame."""
-        highest = self.replay.highest
-        if counter <= highest:
-            return self._skipped.pop(counter, reference)
-        oldest = counter - wire.REPLAY_WINDOW
-        for skipped in list(self._skipped):
-            if skipped <= oldest:
-                del self._skipped[skipped]
-        for skipped in range(max(highest, oldest) + 1, counter):
-            self._skipped[skipped] = reference
-        return reference
-
     def _reassemble(self, record: Record, reference: int, now: int) -> "list[Reading | Record] | str":
         """The records of the message if this part makes it whole; else none, or a drop reason."""
-        try:
-            whole = self._reassembly.add(record.value, now)
-        except MemoryError:
-            return "memory"
+        whole = self._reassembly.add(record.value, now)
         if isinstance(whole, str):
             return whole
         if not whole:
             if whole is not None:
                 self._say_taken(record.value[0])
             return []
-        try:
-            return records.parse(whole, reference, True)
-        except MalformedRecord as error:
-            return error.reason
-        except MemoryError:
-            return "memory"
+        return records.taken(whole, reference, True)
 
     def _say_taken(self, message: int) -> None:
         self._reassembly.take(message)
         self.notify(bytes((wire.MESSAGE_TAKEN, message)))
-
-    def _open(self, part: "Split", value: int, bits: int, offset: int) -> "tuple[int, bytes | None]":
-        expected = self.replay.highest + 1
-        counter = counters.reconstruct(value, bits, expected) if bits < 32 else value
-        plaintext = frames.open_data(self.keys, part, counter, offset)
-        if plaintext is None and bits < 32 and self.floor:
-            # Resumed from storage: the bound is up to 256 ahead of what was really opened.
-            stale = self.floor - (self.floor - value & 255)
-            if stale == counter:
-                stale -= 256
-            if stale > 0:
-                plaintext = frames.open_data(self.keys, part, stale, offset)
-                counter = stale
-        return counter, plaintext
 
     def _opened(self, now: int) -> None:
         self.opened_at = now
@@ -444,13 +349,9 @@ class Session:
                 self.send_counter = record.value + 1
                 self.recovery.lose_all()
         elif record.kind == wire.MESSAGE_TAKEN:
-            for message in self._messages:
-                if message.number == record.value:
-                    self._messages.remove(message)
-                    for part in message.parts:
-                        part.is_done = True
-                    self._finished(message.item)
-                    break
+            item = self.messages.taken(record.value)
+            if item is not None:
+                self._finished(item)
         else:
             return record.kind == wire.PING
         return True
@@ -475,22 +376,18 @@ class Session:
             self.needs_floor = False
             self.acked.append(item)
 
-    def _drop(self, reason: str, number: int = 1) -> None:
-        self.dropped[reason] = self.dropped.get(reason, 0) + number
-
     # Time --------------------------------------------------------------------------------------------------
 
     def deadline(self, now: int) -> int | None:
         """When `next_frame` is to be called again without any other event; at most `now` if at once."""
         if self.is_suspended:
             return None
-        times = [due for _, due in self._due_acks]
+        times = [due for _, due in self._acks.due]
         if self._notices or self._floor_due:
             times.append(now)
-        for candidate in (self.recovery.deadline(), self._reassembly.deadline()):
+        for candidate in (self.recovery.deadline(), self._reassembly.deadline(), self.messages.deadline()):
             if candidate is not None:
                 times.append(candidate)
-        times.extend(message.probe_at for message in self._messages if message.probe_at is not None)
         if self.recovery.can_send():
             if self._has_sendable(now):
                 times.append(now)

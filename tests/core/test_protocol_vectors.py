@@ -189,7 +189,7 @@ def test_invalid_frames_are_dropped_for_their_reason():
             assert node.dropped == {case["reason"]: 1}, (name, node.dropped)
             if case["reason"] != "malformed_record":
                 assert (node.session.replay.highest, node.session.opened_at, node.state) == before, name
-            assert node.session._due_acks == []
+            assert node.session._acks.due == []
             assert sorted(node.session.recovery.counters()) == case["unacknowledged"], name
         if case["receiver"] != "node":
             session = receiver(document, case, False)
@@ -197,7 +197,7 @@ def test_invalid_frames_are_dropped_for_their_reason():
             part = frames.split(frame)
             reason = part if isinstance(part, str) else session.receive_data(part, 9)
             assert reason == case["reason"], name
-            assert (session.replay.highest, session.opened_at, session._due_acks) == (highest, 0, []), name
+            assert (session.replay.highest, session.opened_at, session._acks.due) == (highest, 0, []), name
 
 
 # Records ---------------------------------------------------------------------------------------------------

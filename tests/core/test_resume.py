@@ -106,8 +106,8 @@ def test_garbage_is_no_session():
 def test_messages_are_numbered_on():
     """The gateway remembers which ones it has taken: the same number again would be acknowledged and thrown away."""
     peer = online()
-    peer.node.session.message_number = 201
-    assert sleep(peer).session.message_number == 201
+    peer.node.session.messages.next_number = 201
+    assert sleep(peer).session.messages.next_number == 201
 
 
 def test_no_nonce_is_used_twice_in_thousands_of_lives():

@@ -1,8 +1,9 @@
 from petiole import cbor, records, wire
 from petiole import frame as frames
+from petiole.acks import MAX_DUE_ACKS
 from petiole.errors import QueueFull
 from petiole.items import Encoded, Measured, Request
-from petiole.session import MAX_DUE_ACKS, MAX_QUEUE
+from petiole.session import MAX_QUEUE
 from tests.core.support import raises
 from tests.core.two_ends import End, ends, inject, keys, kinds
 
@@ -232,7 +233,7 @@ def test_a_peer_that_ignores_the_windows_fills_no_memory():
     _, gateway = ends()
     for counter in range(1, 400):
         inject(gateway, counter, PING)
-    assert len(gateway.session._due_acks) == MAX_DUE_ACKS
+    assert len(gateway.session._acks.due) == MAX_DUE_ACKS
     assert sum(len(frame) for frame in gateway.frames(0)) <= wire.MAX_FRAME
 
 
@@ -480,7 +481,7 @@ def test_what_was_skipped_is_forgotten_with_the_window():
         counter += step
         frame = frames.seal_data(keys(True), counter, b"", None, True)
         assert gateway.receive(frame, 0).counter == counter
-        assert len(gateway.session._skipped) < wire.REPLAY_WINDOW
+        assert len(gateway.session._references._skipped) < wire.REPLAY_WINDOW
 
 
 def test_a_message_that_comes_very_late_is_still_the_same_reading():

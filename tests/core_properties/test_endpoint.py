@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from petiole import cbor, join, oscore, reassembly, states, wire
 from petiole import frame as frames
+from petiole.acks import MAX_DUE_ACKS
 from petiole.endpoint import NodeEndpoint
 from petiole.outbox import Outbox
 from petiole.records import Reading
-from petiole.session import MAX_DUE_ACKS, MAX_QUEUE, Session
+from petiole.session import MAX_QUEUE, Session
 from tests.core.pair import KEY, MANIFEST, TIME, Gateway, Pair, aead
 from tests.protocol_text import drop_reasons
 
@@ -72,8 +73,8 @@ def sealed_accept(request: bytes, nonce: bytes, plaintext: bytes) -> bytes:
 
 def check_bounds(session: Session, was_drained: bool) -> None:
     assert len(session.queue) <= MAX_QUEUE
-    assert len(session._due_acks) <= MAX_DUE_ACKS
-    assert len(session._messages) <= wire.MAX_REASSEMBLIES
+    assert len(session._acks.due) <= MAX_DUE_ACKS
+    assert len(session.messages.open) <= wire.MAX_REASSEMBLIES
     assert len(session._reassembly._partials) <= wire.MAX_REASSEMBLIES
     assert len(session._reassembly.taken) <= wire.REMEMBERED_MESSAGES
     assert session.recovery.in_flight() <= wire.WINDOW_UPLINK

@@ -30,7 +30,7 @@ def snapshot(session: Session) -> tuple[Any, ...]:
         session.silent_timeouts,
         len(session.queue),
         len(session.acked),
-        list(session._due_acks),
+        list(session._acks.due),
         list(session._notices),
         session._floor_due,
         sent,

@@ -17,10 +17,11 @@ from typing import Any
 from petiole import cbor, join, manifest, wire
 from petiole import frame as frames
 from petiole.framer import CobsFramer
+from petiole.incoming import Incoming
 from petiole.items import Encoded, Request
 from petiole.line_framer import LineFramer
 from petiole.records import Reading, Record
-from petiole.session import Incoming, Session
+from petiole.session import Session
 from petiole_gateway.aead import AesCcm
 
 Place = Callable[[bytes], None]

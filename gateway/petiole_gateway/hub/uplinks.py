@@ -12,7 +12,8 @@ from .ports import Busy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from petiole.session import Incoming, Session
+    from petiole.incoming import Incoming
+from petiole.session import Session
 
 # Frames that wait for their readings. A node has 8 in flight; given-up ones whose readings came again may wait as well.
 MAX_WAITING = 64
