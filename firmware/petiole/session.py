@@ -255,7 +255,7 @@ class Session:
         self.recovery.retry()
         expired = self._reassembly.expire(now)
         if expired:
-            self.dropped["fragment_timeout"] = self.dropped.get("fragment_timeout", 0) + expired
+            self._drop("fragment_timeout", expired)
 
     # Receiving ---------------------------------------------------------------------------------------------
 
@@ -375,6 +375,9 @@ class Session:
             self.acked_sequence = max(self.acked_sequence, item.sequence)
             self.needs_floor = False
             self.acked.append(item)
+
+    def _drop(self, reason: str, number: int) -> None:
+        self.dropped[reason] = self.dropped.get(reason, 0) + number
 
     # Time --------------------------------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ class SerialPorts:
 
         CommandError 404 if there is none, 409 if it may be several.
         """
+        self._scan()  # a board that was plugged in this moment is ours, too: whoever asks may be about to use it
         named = [link for link in self.links.values() if name in (link.name, link.path)]
         found = named or [link for link in self.links.values() if name in _names(link)]
         if not found:

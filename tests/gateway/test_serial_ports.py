@@ -88,3 +88,22 @@ async def test_what_is_asked_badly_is_refused(
         await ports.methods[method](arguments)
     assert raised.value.code == 400
     assert not any(link.is_released for link in ports.links.values())
+
+
+async def test_a_port_that_was_plugged_in_this_moment_can_be_released_before_it_is_opened(tmp_path: Path) -> None:
+    ports = SerialPorts(
+        [SerialConfig(port=str(tmp_path / "ttyACM*"), framing="console")],
+        receive=lambda place, frame: None,
+        log=lambda link, line: None,
+        logger=NullLogger(),
+        device_at=lambda link: None,
+        link_of=lambda device: None,
+        own_name="gw1",
+    )
+    ports.start()
+    plugged = tmp_path / "ttyACM0"
+    plugged.touch()
+    link = ports.find(str(plugged))
+    link.release(60)
+    assert (link.name, link.state, link.failed_total) == (str(plugged), "released", {})
+    await ports.stop()
