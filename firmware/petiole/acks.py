@@ -24,8 +24,9 @@ class Acks:
         """One of them waits no longer for company."""
         return any(at <= now for _, at in self.due)
 
-    def write(self, writer: "Writer") -> None:
-        """ACK records, each for its highest counter and the eight below, as many as fit; the rest is due at once."""
+    def write(self, writer: "Writer") -> list[tuple[int, int]]:
+        """ACK records, each for its highest counter and the eight below, as many as fit. Returns what is due, at once,
+        when the frame has been made."""
         left = sorted({counter for counter, _ in self.due})
         while left:
             highest = left[-1]
@@ -39,4 +40,4 @@ class Acks:
             if not writer.add(bytes((wire.ACKS, highest & 255, bitmap))):
                 break
             left = rest
-        self.due = [(counter, 0) for counter in left]
+        return [(counter, 0) for counter in left]

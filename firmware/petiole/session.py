@@ -133,16 +133,18 @@ class Session:
         writer = Writer(self._room(), self.acked_sequence)
         if self._floor_due:
             writer.add(bytes((wire.COUNTER_FLOOR,)) + self.floor.to_bytes(4, "big"))
-        while self._notices and writer.add(self._notices[0]):
-            self._notices.pop(0)
+        taken = 0
+        while taken < len(self._notices) and writer.add(self._notices[taken]):
+            taken += 1
         is_urgent = bool(writer.data) or self._acks.are_due(now)
         is_waiting = self.recovery.can_send() and self._has_sendable(now)
         if not is_urgent and not is_waiting:
             return None
         if not is_waiting and not writer.data and len(self._acks.due) == 1:
-            counter = self._acks.due.pop(0)[0]
-            return frames.seal_ack(self.keys, counter, self._shown_address())
-        self._acks.write(writer)
+            frame = frames.seal_ack(self.keys, self._acks.due[0][0], self._shown_address())
+            self._acks.due = []
+            return frame
+        left = self._acks.write(writer)
         items: list[Item] = []
         is_again = False
         if is_waiting:
@@ -153,8 +155,12 @@ class Session:
                 # Before anything else that needs memory: a frame that cannot be made is lost like any other.
                 self.recovery.sent(self.send_counter, items, now)
             self.queue = kept
+        frame = self._seal(writer, is_again)
+        # Told only now: what a frame has no memory for is still to be told.
+        self._notices = self._notices[taken:]
+        self._acks.due = left
         self._floor_due = False
-        return self._seal(writer, is_again)
+        return frame
 
     def _room(self) -> int:
         overhead = 1 + 4 + self.keys.tag_length
