@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
-
-from nats.aio.msg import Msg
 
 from petiole_tools.client import Client, checked_name, connected, follow
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 from petiole_tools.output import clean, local_time, note, paint, say, say_json
-from petiole_tools.watching import Viewer
+from petiole_tools.watching import DeviceViewer
 
 # As `petiole tap`: the gateway publishes for so long after it was last asked.
 FOR_S = 30
@@ -20,34 +17,22 @@ AGAIN_S = 10
 _STYLES = {"debug": "dim", "warning": "yellow", "error": "red"}
 
 
-class Lines(Viewer):
+class Lines(DeviceViewer):
     """Prints lines of one device, or of all."""
 
     def __init__(self, options: Options, device: str | None, count: int | None = None) -> None:
-        super().__init__(count)
+        super().__init__("line", device, count)
         self._as_json = options.as_json
-        self._device = device
 
-    def show(self, message: Msg) -> bool:
-        """Print a line; False if it is of another device."""
-        try:
-            line = json.loads(message.data)
-        except ValueError:
-            note(f"{message.subject}: not a line")
-            return False
-        if self._device is not None and line.get("device") != self._device:
-            return False
-        self.put(line)
-        return True
-
-    def put(self, line: dict[str, Any]) -> None:
+    def put(self, line: dict[str, Any]) -> bool:
         if self._as_json:
             say_json(line, indent=None)
-            return
+            return True
         name = "" if self._device is not None else f" {line.get('device') or line.get('link') or '-'}"
         text = clean(str(line.get("text", "")))
         style = _STYLES.get(str(line.get("level")))
         say(f"{paint(local_time(line.get('at')), 'dim')}{name}  {paint(text, style) if style else text}")
+        return True
 
 
 async def logs(options: Options, device: str | None, *, is_followed: bool, count: int | None) -> None:

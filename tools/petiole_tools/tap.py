@@ -7,14 +7,12 @@ import json
 import sys
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from petiole_tools.client import Client, checked_name, follow
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 from petiole_tools.output import ReaderLeft, clean, local_time, note, paint, say, say_json, value_text
 from petiole_tools.pcapng import CaptureWriter
-from petiole_tools.watching import Viewer
+from petiole_tools.watching import DeviceViewer
 
 # The gateway decodes for so long after it was last asked: ask again in time, and soon stop when nobody looks.
 FOR_S = 30
@@ -23,7 +21,7 @@ _HEX_WIDTH = 32  # bytes on a line
 _QUIET = {"kind", "channel", "value", "unit", "sequence", "age_ms", "at"}
 
 
-class Frames(Viewer):
+class Frames(DeviceViewer):
     """Prints frames, of one device or of all."""
 
     def __init__(
@@ -36,22 +34,13 @@ class Frames(Viewer):
         capture: CaptureWriter | None = None,
         is_silent: bool = False,
     ) -> None:
-        super().__init__(count)
+        super().__init__("frame", device, count)
         self._capture = capture
         self._is_silent = is_silent
         self._as_json = options.as_json
-        self._device = device
         self._show_hex = show_hex
 
-    def show(self, message: Msg) -> bool:
-        """Print a frame; False if it is of another device."""
-        try:
-            frame = json.loads(message.data)
-        except ValueError:
-            note(f"{message.subject}: not a frame")
-            return False
-        if self._device is not None and frame.get("device") != self._device:
-            return False
+    def put(self, frame: dict[str, Any]) -> bool:
         if self._capture is not None and not self._captured(frame):
             return False
         if self._is_silent:
@@ -64,7 +53,6 @@ class Frames(Viewer):
             for row in hex_rows(str(frame.get("frame", ""))):
                 say(paint(f"{'':16}{row}", "dim"))
         return True
-
 
     def _captured(self, frame: dict[str, Any]) -> bool:
         assert self._capture is not None

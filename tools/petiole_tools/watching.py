@@ -70,6 +70,33 @@ class Viewer:
             raise self._error
 
 
+class DeviceViewer(Viewer):
+    """Messages of which each is a JSON object about a device: those of one device, or of all."""
+
+    def __init__(self, what: str, device: str | None, count: int | None) -> None:
+        """`what`: the noun for a message, in the note about one that cannot be read."""
+        super().__init__(count)
+        self._what = what
+        self._device = device
+
+    def show(self, message: Msg) -> bool:
+        """What is no JSON object is said and passed over."""
+        try:
+            document = json.loads(message.data)
+        except ValueError:
+            document = None
+        if not isinstance(document, dict):
+            note(f"{clean(message.subject)}: not a {self._what}")
+            return False
+        if self._device is not None and document.get("device") != self._device:
+            return False
+        return self.put(document)
+
+    def put(self, document: dict[str, Any]) -> bool:
+        """Print an object; False if it does not count."""
+        raise NotImplementedError
+
+
 class Readings(Viewer):
     """Prints readings."""
 
