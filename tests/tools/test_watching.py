@@ -24,7 +24,7 @@ def message(payload):
     return Msg(Client(), subject="local.tap.home\x1b[2J", data=payload)
 
 
-@pytest.mark.parametrize("payload", [b"", b"\xff", b"{", b"5", b"null", b'"device"', b'["device"]'])
+@pytest.mark.parametrize("payload", [b"", b"\xff", b"{", b"5", b"null", b'"device"', b'["device"]', b"[" * 100_000])
 def test_what_is_no_object_is_said_and_what_follows_is_shown(payload, capsys):
     async def run():
         shown = Shown(count=1)

@@ -83,7 +83,7 @@ class DeviceViewer(Viewer):
         """What is no JSON object is said and passed over."""
         try:
             document = json.loads(message.data)
-        except ValueError:
+        except (ValueError, RecursionError):
             document = None
         if not isinstance(document, dict):
             note(f"{clean(message.subject)}: not a {self._what}")
@@ -109,7 +109,7 @@ class Readings(Viewer):
         try:
             reading = json.loads(message.data)
             device, name = reading["device"], reading["name"]
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             note(f"{clean(message.subject)}: not a reading")
             return False
         if self._as_json:
