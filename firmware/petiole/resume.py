@@ -2,8 +2,8 @@
 
     fixed     JOIN_REQUEST (17) ∥ nonce of its accept (7) ∥ u16 address ∥ first 3 bytes of the SHA-256 of the manifest
     counters  18 bytes, of which bit fields from the highest on: next counter (31), highest opened counter (31), replay
-              bitmap (30), number of the next message (8), everything was acknowledged (1), clock doubtful (1),
-              offset of the clock in ms (42, 0: none)
+              bitmap (30), number of the next message (8), everything was acknowledged and no FLOOR is due (1),
+              clock doubtful (1), offset of the clock in ms (42, 0: none)
 
 The keys come from `fixed` and the device key, so they are stored nowhere. What was opened before the sleep stays
 opened: the window goes on as it was.
@@ -38,7 +38,7 @@ def freeze(endpoint: "NodeEndpoint") -> "tuple[bytes, bytes] | None":
         max(0, session.replay.highest),
         session.replay.bitmap,
         session.messages.next_number,
-        1 if endpoint.outbox.is_empty else 0,
+        1 if endpoint.outbox.is_empty and not session.needs_floor else 0,
         1 if endpoint.clock.is_doubtful else 0,
         offset,
     )
@@ -78,7 +78,8 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     session.messages.next_number = message_number
     session.acked_counter = -wire.COUNTER_LONG_AFTER  # long counters until the first ack
     session.acked_sequence = outbox.acked_sequence
-    session.needs_floor = outbox.oldest_sequence != outbox.acked_sequence + 1
+    # Nobody knows whether one that was due has arrived.
+    session.needs_floor = not is_settled or outbox.oldest_sequence != outbox.acked_sequence + 1
     session.is_suspended = True
     session.dropped = endpoint.dropped
     session.clock_offset = endpoint.clock.offset

@@ -66,6 +66,8 @@ class DurableOutbox(Numbering):
 
         `offset`: ms from this clock to ms since 1970, None while the time is not known. False: it could not be done.
         """
+        if not self._part_kept():
+            return False
         data = self._packed(offset)
         if self._retained is None or NOTE + len(data) > self._retained.size:
             return self.flush(offset)
@@ -83,31 +85,65 @@ class DurableOutbox(Numbering):
         """Store all readings in flash, where power loss leaves them. False: it could not be done; if there was no room
         in RAM, some were thrown away."""
         self.refused = []
-        data = self._packed(offset)
-        if not data:
-            return True
-        first = self._first_unstored()
-        try:
-            is_done = self._create(data, first) if first else self._append(data, offset)
-        except OSError:
-            self.failures_total += 1
-            is_done = False
+        is_done = self._part_kept()
+        if is_done:
+            data = self._packed(offset)
+            if not data:
+                return True
+            first = self._first_unstored()
+            try:
+                is_done = self._create(data, first) if first else self._append(data, offset)
+            except OSError:
+                self.failures_total += 1
+                is_done = False
         if not is_done:
             self._shed()
         elif self.dropped_total != self._state.dropped:
             self._write_state()
         return is_done
 
-    def _create(self, data: bytes, first: int) -> bool:
-        """A segment of its own for readings with numbers: the others get theirs now, for it has them as a whole."""
+    def _part_kept(self) -> bool:
+        """Readings in RAM lie behind those in retained memory only if their numbers follow, for a number is told by its
+        place. They do not when those between are durable already, or were lost by a reset. False: flash takes nothing.
+        """
+        if not self._is_kept_numbered():
+            return True
+        first = self._sources[-1].first
+        following = first + batch.count(self._kept)
+        if following - 1 <= self._acked:
+            self._sources.pop()
+        elif following == self._ram_from:
+            return True
+        else:
+            try:
+                source = self._segment(self._kept, first)
+            except OSError:
+                self.failures_total += 1
+                source = None
+            if source is None:
+                return False
+            self._sources[-1] = source
+        self._kept = b""
+        self._reader = None
+        self._note()
+        return True
+
+    def _segment(self, data: bytes, first: int) -> "Source | None":
+        """A segment of its own for readings with numbers. None: there is no room. Raises OSError."""
         if not self._make_room():
-            return False
+            return None
         source = Source(self._segments.next_id, first)
-        following = first + batch.count(data)
-        if not self._reserve(following, source):
-            return False
+        if not self._reserve(first + batch.count(data), source):
+            return None
         self._segments.create(data, True)
-        self._stored(b"", source, following)
+        return source
+
+    def _create(self, data: bytes, first: int) -> bool:
+        """In a segment that begins with numbers the others get theirs now, for it has them as a whole."""
+        source = self._segment(data, first)
+        if source is None:
+            return False
+        self._stored(b"", source, first + batch.count(data))
         self._note()
         return True
 

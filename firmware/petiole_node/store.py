@@ -99,9 +99,11 @@ class Store:
         if endpoint is None or self._wake is None:
             return
         self.outbox.fill(endpoint.clock.offset)
-        if endpoint.session is not None and self.outbox.take_gap():
-            endpoint.session.needs_floor = True  # the oldest does not follow what was sent before
-            endpoint.session.dropped_readings = self.outbox.dropped_total
+        session = endpoint.session
+        if session is not None:
+            session.dropped_readings = self.outbox.dropped_total
+            if self.outbox.take_gap():
+                session.needs_floor = True  # the oldest does not follow what was sent before
         self._wake()
 
     def flush(self, is_sleep: bool = False) -> bool:

@@ -1,7 +1,7 @@
 """A session over the sleeps of its node. Runs on CPython and on MicroPython."""
 
 from petiole import frame as frames
-from petiole import resume, wire
+from petiole import records, resume, wire
 from petiole.endpoint import NodeEndpoint
 from petiole.join import Joiner
 from petiole.outbox import Outbox
@@ -74,6 +74,39 @@ def test_what_was_opened_before_the_sleep_is_not_opened_again():
     assert node.dropped == {"replayed": 3}
     assert peer.say(bytes((wire.AWAKE, 5)), 6) == [("awake", 5)]
     assert peer.say(bytes((wire.AWAKE, 5)), 9) == [("awake", 5)]
+
+
+def kinds(peer):
+    """Of the records in the frames that the node sends now, which nobody answers."""
+    found = []
+    for frame in peer.frames():
+        part = frames.split(frame)
+        value, bits, offset = frames.data_counter(part)
+        counter = value if bits == 32 else peer.node.session.send_counter - 1
+        taken = records.taken(frames.open_data(peer.keys, part, counter, offset), 0)
+        found.append([record.kind if isinstance(record, records.Record) else "reading" for record in taken])
+    return found
+
+
+def test_a_floor_that_may_not_have_arrived_is_said_again_after_a_sleep():
+    peer = online()
+    peer.node.session.needs_floor = True  # as after a join of a node that had lost its numbers
+    peer.node.publish(0, 1, peer.now)
+    assert kinds(peer) == [[wire.FLOOR, "reading"]]
+    for _ in range(2):
+        peer.node.outbox.items.clear()  # as if they were in memory that this outbox does not have
+        node = sleep(peer)
+        node.publish(0, 2, peer.now)
+        node.wake()
+        assert kinds(peer) == [[wire.FLOOR, "reading"]]
+    node.publish(0, 3, peer.now)
+    hear(peer)
+    peer.now += 2000
+    hear(peer)
+    node = sleep(peer)
+    node.publish(0, 4, peer.now)
+    node.wake()
+    assert kinds(peer) == [["reading"]]
 
 
 def test_the_time_is_known_after_a_sleep():

@@ -164,6 +164,19 @@ class Life:
         self.session_floor = sequence != outbox.oldest_sequence - 1 or (is_exact and sequence > 0)
         self.is_joined = True
 
+    @property
+    def is_settled(self):
+        """What petiole.resume keeps of the session besides counters."""
+        return self.outbox.is_empty and not self.session_floor
+
+    def resume(self, was_settled):
+        """As petiole.resume does it: go on in the session of before a sleep."""
+        outbox = self.outbox
+        if was_settled and outbox.is_exact and outbox.is_empty:
+            outbox.trim(outbox.next_sequence - 1)
+        self.session_floor = not was_settled or outbox.oldest_sequence != outbox.acked_sequence + 1
+        self.is_joined = True
+
     def send(self, limit=1000, arriving=1000):
         """Fill, and send the first `limit` items, of which `arriving` arrive. Returns how many were sent."""
         outbox = self.outbox

@@ -68,6 +68,29 @@ def asleep(world, memory, is_alive):
                 life.acked()
 
 
+def wakes(world, memory, is_alive):
+    """Wakes that end in all ways, one after the other: unheard, with an ack in the last moment, in a reset."""
+    life = _life(world, memory, is_alive)
+    life.join()
+    for how in (0, 3, 1, 8, 0, 3, 9, 0, 7, 11, 1, 3, 15, 2):
+        life.add()
+        life.send(9, 9 if how & 1 else 0)
+        if how & 2:
+            life.acked()
+            if how & 4:
+                life.send(0)
+        if not how & 8:
+            life.save()
+        if not is_alive():
+            return
+        was_settled = life.is_settled
+        life = _life(world, memory, is_alive)
+        if how & 8:
+            life.join()
+        else:
+            life.resume(was_settled)
+
+
 def awake(world, memory, is_alive):
     """Readings that never see flash, but for their numbers; a link that goes; a save with some on the way."""
     life = _life(world, memory, is_alive)
@@ -145,6 +168,7 @@ SCENARIOS = {
     "offline": (offline, deliver, _nothing),
     "exchange": (exchange, deliver, _nothing),
     "asleep": (asleep, deliver, _nothing),
+    "wakes": (wakes, deliver, _nothing),
     "awake": (awake, deliver, _nothing),
     "merged": (merged, deliver, _nothing),
     "full-oldest": (_full({}), deliver, _dropped),

@@ -67,6 +67,49 @@ def test_retained_memory_that_was_flushed_is_not_taken_twice(tmp_path: Path) -> 
     assert finish(world, tmp_path, memory) == [1, 2, 3]
 
 
+def test_an_ack_in_the_last_moment_of_a_wake_frees_no_number(tmp_path: Path) -> None:
+    """Retained memory holds 1 and RAM 2; both are acknowledged, and nobody has looked when the node sleeps."""
+    world = World()
+    memory = Memory()
+    life = boot(world, tmp_path, memory)
+    life.join()
+    life.add()
+    life.send(9, 0)
+    assert life.save()
+    life = boot(world, tmp_path, memory)
+    life.resume(False)
+    life.add()
+    life.send()
+    life.acked()
+    assert life.save()
+    assert life.outbox.next_sequence == 3
+    life = boot(world, tmp_path, memory)
+    life.resume(True)
+    life.add()
+    life.send()
+    assert [value[0] for value in world.gateway.got] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("store", ["save", "flush"])
+def test_a_number_that_a_reset_took_from_ram_is_given_to_no_other(tmp_path: Path, store: str) -> None:
+    """The gateway has 2, and a reset came before the ack; the gateway is away in the wake after it."""
+    world = World()
+    memory = Memory()
+    life = boot(world, tmp_path, memory)
+    life.join()
+    life.add()
+    life.send(9, 0)
+    assert life.save()
+    life = boot(world, tmp_path, memory)
+    life.resume(False)
+    life.add()
+    life.send()
+    life = boot(world, tmp_path, memory)
+    life.add()
+    assert life.save() if store == "save" else life.flush()
+    assert finish(world, tmp_path, memory) == [1, 2, 3]
+
+
 @pytest.mark.parametrize("damage", ["empty", "half", "tail", "garbage", "bit"])
 def test_a_broken_segment_loses_its_own_readings_only(tmp_path: Path, damage: str) -> None:
     world = World()

@@ -1,6 +1,7 @@
 """The durable outbox against a gateway that remembers what every number meant, in lives that hypothesis makes up."""
 
 import tempfile
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given, settings
@@ -14,7 +15,10 @@ STEPS = st.one_of(
     st.tuples(st.just("add"), st.integers(1, 12)),
     st.tuples(st.just("send"), st.integers(0, 12)),
     st.tuples(st.sampled_from(["save", "flush", "ack", "join", "reset", "power", "sleep"]), st.just(0)),
+    # A wake: a reading, a frame that arrives or not, an ack that comes or not, and its end.
+    st.tuples(st.just("wake"), st.integers(0, 15)),
 )
+WAKES = st.lists(st.tuples(st.just("wake"), st.integers(0, 15)), min_size=2, max_size=12)
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +52,8 @@ def run(steps: list[tuple[str, int]], memory_size: int, policies: dict[int, int]
                 life.acked()
             elif step == "join":
                 life.join()
+            elif step == "wake":
+                life = _wake(life, boot, number)
             else:
                 if step == "sleep":
                     assert life.save()
@@ -62,6 +68,32 @@ def run(steps: list[tuple[str, int]], memory_size: int, policies: dict[int, int]
         assert life.outbox.is_empty
         assert life.segments.files == []
     return world
+
+
+def _wake(life: Life, boot: Callable[[], Life], how: int) -> Life:
+    """`how`, bits: the frame arrives, its ack is heard, the store has time to look at that, a reset is its end."""
+    if not life.is_joined:
+        life.join()
+    life.add()
+    life.send(9, 9 if how & 1 else 0)
+    if how & 2:
+        life.acked()
+        if how & 4:
+            life.send(0)
+    if how & 8:
+        return boot()
+    assert life.save()
+    was_settled, was_joined = life.is_settled, life.is_joined
+    life = boot()
+    if was_joined:
+        life.resume(was_settled)
+    return life
+
+
+@settings(max_examples=300)
+@given(WAKES, st.sampled_from([120, 400, 2048]))
+def test_whatever_a_wake_ends_in_loses_nothing(steps: list[tuple[str, int]], memory_size: int) -> None:
+    check(run(steps, memory_size, {}, 1 << 20))
 
 
 @settings(max_examples=300)
