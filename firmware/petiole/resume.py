@@ -50,7 +50,7 @@ def freeze(endpoint: "NodeEndpoint") -> "tuple[bytes, bytes] | None":
 
 
 def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: bool, now: int) -> bool:
-    """Go on with the session. The endpoint is new; its outbox is open. False: join.
+    """Go on with the session. The endpoint is new; its outbox is open, its mail loaded. False: join.
 
     `knows_clock`: `now` is of the clock of before. The outbox is told that everything was acknowledged, if so.
     """
@@ -84,6 +84,7 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     session.dropped = endpoint.dropped
     session.clock_offset = endpoint.clock.offset
     endpoint.session = session
+    endpoint.mail.renew(session)  # what was on its way is in no queue any more
     endpoint.origin = fixed[:_ORIGIN]
     endpoint.state = states.after(endpoint.state, states.RESUMED)
     return True

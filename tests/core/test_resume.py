@@ -1,5 +1,6 @@
 """A session over the sleeps of its node. Runs on CPython and on MicroPython."""
 
+from petiole import cbor
 from petiole import frame as frames
 from petiole import records, resume, wire
 from petiole.endpoint import NodeEndpoint
@@ -10,8 +11,9 @@ from tests.core.support import Rng
 from tests.core.test_endpoint import online
 
 
-def life(kept, next_sequence=1, described=MANIFEST, now=0):
+def life(kept, next_sequence=1, described=MANIFEST, now=0, mail=()):
     node = NodeEndpoint(Joiner(aead, KEY), Rng(4).bytes, described, Outbox(64, next_sequence), 1, 4)
+    node.mail.load(mail)
     return node, resume.thaw(node, kept[0], kept[1], True, now)
 
 
@@ -30,12 +32,12 @@ def hear(peer, counter=None):
     return counters
 
 
-def sleep(peer, next_sequence=None):
+def sleep(peer, next_sequence=None, mail=()):
     kept = resume.freeze(peer.node)
     assert len(kept[0]) <= 128
     assert len(kept[1]) <= 18
     following = peer.node.outbox.next_sequence if next_sequence is None else next_sequence
-    peer.node, is_resumed = life(kept, following, now=peer.now)
+    peer.node, is_resumed = life(kept, following, now=peer.now, mail=mail)
     assert is_resumed
     peer.node.link_up(peer.now, False)
     return peer.node
@@ -107,6 +109,27 @@ def test_a_floor_that_may_not_have_arrived_is_said_again_after_a_sleep():
     node.publish(0, 4, peer.now)
     node.wake()
     assert kinds(peer) == [["reading"]]
+
+
+def test_how_mail_ended_is_said_again_after_a_sleep_until_it_is_acknowledged():
+    peer = online()
+    item = bytes((wire.MAIL,)) + cbor.encode([70, 2, [5]])
+    assert peer.say(item, 3) == [("mail", 70, 2, [5], False)]
+    peer.node.finish(70, 0, 5)
+    assert kinds(peer) == [[wire.ACKS, wire.MAIL_RESULT]]
+    for _ in range(2):
+        notes = peer.node.mail.dump(400)
+        node = sleep(peer, mail=notes)
+        node.wake()
+        assert peer.say(item, node.session.replay.highest + 1) == []  # begun once
+        assert any(wire.MAIL_RESULT in found for found in kinds(peer))
+    notes = peer.node.mail.dump(400)
+    node = sleep(peer, mail=notes)
+    node.wake()
+    hear(peer)
+    node = sleep(peer, mail=node.mail.dump(400))
+    node.wake()
+    assert not any(wire.MAIL_RESULT in found for found in kinds(peer))
 
 
 def test_the_time_is_known_after_a_sleep():
