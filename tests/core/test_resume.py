@@ -1,8 +1,7 @@
 """A session over the sleeps of its node. Runs on CPython and on MicroPython."""
 
-from petiole import cbor
+from petiole import cbor, records, resume, wire
 from petiole import frame as frames
-from petiole import records, resume, wire
 from petiole.endpoint import NodeEndpoint
 from petiole.join import Joiner
 from petiole.outbox import Outbox
