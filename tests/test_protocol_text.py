@@ -38,7 +38,7 @@ RECORD_NAMES = {"ACK": "ACKS"}
 RETURNING = {
     "firmware/petiole/frame.py": {"split"},
     "firmware/petiole/reassembly.py": {"add"},
-    "firmware/petiole/session.py": {"receive_data"},
+    "firmware/petiole/session.py": {"open_data"},
     "firmware/petiole/endpoint.py": {"_receive", "_accept", "_reject"},
     "gateway/petiole_gateway/hub/uplinks.py": {"offer"},
 }

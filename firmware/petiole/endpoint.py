@@ -10,6 +10,9 @@ Sans-IO: frames in, events and frames out, `now` in ms of a clock that never goe
   ("mail", item, number, arguments, again) a command that waited; `again`: it may have been begun before; see `finish`
   ("awake", seconds)                       the gateway asks the node to stay awake
   ("policy", period_s, spacing_ms)         how often the gateway wants to hear from the node
+
+Any call may raise MemoryError. Then nothing was taken of what the caller gave; of a frame perhaps a part was, of which
+the next `receive` or `expire` has the events, and no ack is owed for it: what the peer says again does the rest.
 """
 
 from petiole import cbor, states, wire
@@ -21,6 +24,7 @@ from petiole.items import Encoded, Measured, Request
 from petiole.mail import Mail
 from petiole.records import Reading, Record, varint
 from petiole.session import MAX_QUEUE, Session
+from petiole.together import append_all
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -77,6 +81,7 @@ class NodeEndpoint:
         self.seen: list[int] = []  # ids of requests that were executed, in this session
         self.executing: list[int] = []
         self._described: Encoded | None = None  # the manifest on its way
+        self._events: list[tuple[object, ...]] = []  # not told yet
 
     # The link ----------------------------------------------------------------------------------------------
 
@@ -92,9 +97,9 @@ class NodeEndpoint:
 
     def lose_session(self, now: int) -> None:
         """Give up the session with all that waits in it, and join anew. The outbox stays, and what it holds is sent."""
-        self.session = None
         if self.state == states.ONLINE:
             self.lose(now)
+        self.session = None
 
     def link_down(self) -> None:
         """Nothing can be sent. Session and outbox stay."""
@@ -122,9 +127,13 @@ class NodeEndpoint:
         if 1 + len(cbor.encode((0xFFFF, subject, arguments, timeout_ms))) > wire.MAX_MESSAGE:
             raise LocalError("arguments", "at most " + str(wire.MAX_MESSAGE) + " bytes encoded, with the subject")
         item = Request(subject, arguments, timeout_ms, now)
-        if self.session is not None:
-            self.session.send(item)
         self._open.append(item)
+        try:
+            if self.session is not None:
+                self.session.send(item)
+        except (QueueFull, MemoryError):
+            self._open.remove(item)
+            raise
         return item
 
     def reply(self, id: int, status: int, value: object) -> None:
@@ -132,17 +141,14 @@ class NodeEndpoint:
         if id not in self.executing:
             return  # its session is gone
         try:
-            data = bytes((wire.REPLY,)) + cbor.encode((id, status, value))
+            data = _reply(id, status, value)
         except ValueError:
             data = b""
-        except MemoryError:
-            self.executing.remove(id)  # there is none for another answer either
-            raise
-        self.executing.remove(id)
         if not 0 < len(data) <= wire.MAX_MESSAGE:
-            data = bytes((wire.REPLY,)) + cbor.encode((id, wire.TOO_LARGE, "result"))
+            data = _reply(id, wire.TOO_LARGE, "result")
         if self.session is not None:
             self.session.send(Encoded(data))
+        self.executing.remove(id)
 
     def finish(self, item: int, status: int, value: object) -> None:
         """A mailbox item has ended. As `reply`; whether there is a session or not, the gateway will hear it."""
@@ -187,9 +193,12 @@ class NodeEndpoint:
 
     def ask_time(self, now: int) -> None:
         """Ask for the time; the clock is set by the answer."""
-        self._time_asked_at = now
         if self.session is not None:
-            self.session.send(Encoded(bytes((wire.TIME_REQUEST,))))
+            self._ask_time(self.session, now)
+
+    def _ask_time(self, session: Session, now: int) -> None:
+        session.send(Encoded(bytes((wire.TIME_REQUEST,))))
+        self._time_asked_at = now
 
     # Frames out --------------------------------------------------------------------------------------------
 
@@ -287,28 +296,32 @@ class NodeEndpoint:
 
     def receive(self, frame: bytes, now: int) -> "list[tuple[object, ...]]":
         """Take what came over the link. Bad frames are dropped and counted in `dropped`."""
-        events: list[tuple[object, ...]] = []
         part = frames.split(frame)
-        reason = part if isinstance(part, str) else self._receive(part, now, events)
+        reason = part if isinstance(part, str) else self._receive(part, now)
         if reason:
-            self.dropped[reason] = self.dropped.get(reason, 0) + 1
-        return events
+            self._count(reason)
+        return self._told()
 
     def expire(self, now: int) -> "list[tuple[object, ...]]":
         """Events that time alone brings."""
-        events: list[tuple[object, ...]] = []
         for item in [item for item in self._open if now >= item.expires_at]:
+            self._events.append(("failed", item, "timed_out"))
             self._open.remove(item)
             item.is_done = True
-            events.append(("failed", item, "timed_out"))
+        self._collect()  # what was acknowledged when there was no memory
+        return self._told()
+
+    def _told(self) -> "list[tuple[object, ...]]":
+        events = self._events
+        self._events = []
         return events
 
-    def _receive(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
+    def _receive(self, part: "Split", now: int) -> str:
         """Return a drop reason, or ""."""
         if part.type == wire.JOIN_ACCEPT:
-            return self._accept(part, now, events)
+            return self._accept(part, now)
         if part.type == wire.REJECT:
-            return self._reject(part, now, events)
+            return self._reject(part, now)
         session = self.session
         if session is None or part.type == wire.JOIN_REQUEST:
             return "unexpected"
@@ -319,35 +332,37 @@ class NodeEndpoint:
                 return "unexpected"
             self.mail.pending = 0
         else:
-            incoming = session.receive_data(part, now)
+            incoming = session.open_data(part, now)
             if isinstance(incoming, str):
                 return incoming
             if incoming.has_acks:
                 self.mail.pending = 0  # unless it says otherwise
             for record in incoming.records:
-                self._take(record, now, events)
+                self._take(record, now)
+            session.settle(incoming, now)
         self._echoes.clear()  # whoever rejects what was sent before is not the one with the session
         if self.state == states.REJOINING and session.send_counter < wire.COUNTER_LIMIT:
             self.joiner.request = b""
         if session.send_counter < wire.COUNTER_LIMIT:
             self.state = states.after(self.state, states.OPENED)
-        self._collect(session, events)
+        self._collect()
         return ""
 
-    def _collect(self, session: Session, events: "list[tuple[object, ...]]") -> None:
-        acked, session.acked = session.acked, []
-        for item in acked:
-            if isinstance(item, Measured) and item.sequence is not None:
-                # The gateway stores in order: with this one everything before it is durable.
-                events.extend(("durable", done) for done in self._trim(item.sequence))
+    def _collect(self) -> None:
+        session = self.session
+        if session is not None and session.acked_sequence >= self.outbox.oldest_sequence:
+            self._trim(session.acked_sequence)
 
-    def _trim(self, sequence: int) -> "list[Measured]":
-        trimmed = self.outbox.trim(sequence)
-        for item in trimmed:
+    def _trim(self, sequence: int) -> None:
+        """Everything up to this number is durable: the gateway stores in order."""
+        for item in self.outbox.items:
+            if item.sequence is None or item.sequence > sequence:
+                break
+            self._events.append(("durable", item))
             item.is_done = True
-        return trimmed
+        self.outbox.trim(sequence)
 
-    def _accept(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
+    def _accept(self, part: "Split", now: int) -> str:
         if not self._wants_join():
             return "unexpected"
         accept = self.joiner.accept(part, self.outbox.next_sequence)
@@ -357,10 +372,8 @@ class NodeEndpoint:
         if not self.outbox.has_memory or accept.sequence >= self.outbox.next_sequence:
             # Numbers above our own are another outbox's: what we keep is not in them.
             self.outbox.rebase(accept.sequence)
-        for item in self._trim(accept.sequence):
-            events.append(("durable", item))
+        self._trim(accept.sequence)
         session = Session(accept.keys, accept.address, wire.WINDOW_UPLINK, now)
-        self.origin = accept.origin
         session.is_addressed = self._is_addressed
         # An exact number may be above what the gateway has taken: no number is shortened in relation to it.
         session.acked_sequence = 0 if accept.is_exact else accept.sequence
@@ -371,34 +384,39 @@ class NodeEndpoint:
         session.dropped = self.dropped
         self.clock.sample(accept.time, self._request_sent_at, now, accept.is_doubtful)
         session.clock_offset = self.clock.offset
-        self.session = session
-        self.state = states.after(self.state, states.ACCEPTED)
-        self.joins_total += 1
-        self._refused_wait = wire.REFUSED_RETRY_MS
-        self._fed_sequence = 0
-        self.seen = []
-        self.executing = []
-        self._described = None
         if now - self._request_sent_at > wire.TIMEOUT_MIN_MS:
             # An accept that comes again has the time of the first: somewhere in this long round trip.
             session.messages_from = now + _TIME_PATIENCE_MS
-            self.ask_time(now)
-        self._carry_over(old, session, events)
-        events.append(("online",))
-        self._feed()
-        if not session.queue:
+            self._ask_time(session, now)
+        self._carry_over(old, session)
+        if not session.queue and not self.outbox.items:
             session.send(Encoded(bytes((wire.PING,))))  # the first frame makes the session current
+        state = states.after(self.state, states.ACCEPTED)
+        seen: list[int] = []
+        executing: list[int] = []
+        joins = self.joins_total + 1
+        self._events.append(("online",))
+        # From here on no memory is needed; until here the old session goes on, and the join is begun again.
+        self.session = session
+        self.origin = accept.origin
+        self.state = state
+        self.joins_total = joins
+        self._refused_wait = wire.REFUSED_RETRY_MS
+        self._fed_sequence = 0
+        self.seen = seen
+        self.executing = executing
+        self._described = None
         return ""
 
-    def _carry_over(self, old: Session | None, session: Session, events: "list[tuple[object, ...]]") -> None:
+    def _carry_over(self, old: Session | None, session: Session) -> None:
         """What the old session had not said: readings come from the outbox, requests go only if they never went."""
         for item in list(self._open):
             if item.id is None:
                 session.send(item)
             else:
+                self._events.append(("failed", item, "session_lost"))
                 self._open.remove(item)
                 item.is_done = True
-                events.append(("failed", item, "session_lost"))
         self.mail.renew(session)
         if old is None:
             return
@@ -406,7 +424,7 @@ class NodeEndpoint:
             if isinstance(left, Measured) and left.sequence is None:
                 session.send(left)
 
-    def _reject(self, part: "Split", now: int, events: "list[tuple[object, ...]]") -> str:
+    def _reject(self, part: "Split", now: int) -> str:
         if part.echo not in self._echoes:
             return "echo"
         reason = part.header & 15
@@ -423,78 +441,78 @@ class NodeEndpoint:
             self._join_at = now + self._refused_wait
             self._join_tries = 0
             self._refused_wait = min(2 * self._refused_wait, wire.REFUSED_RETRY_MAX_MS)
-            events.append(("refused", reason))
+            self._events.append(("refused", reason))
         return ""
 
-    def _take(self, record: "Reading | Record", now: int, events: "list[tuple[object, ...]]") -> None:
+    def _take(self, record: "Reading | Record", now: int) -> None:
+        """Take one record: as a whole, or not at all."""
         session = self.session
         if isinstance(record, Reading) or session is None:
             return
         value = record.value
         if record.kind == wire.REQUEST:
-            self._take_request(value, events)
+            self._take_request(session, value)
         elif record.kind == wire.REPLY:
-            self._take_reply(value, events)
+            self._take_reply(value)
         elif record.kind == wire.TIME:
             self._take_time(value, now)
         elif record.kind == wire.MANIFEST_REQUEST:
             if self._described is None or self._described.is_done:
-                self._described = Encoded(bytes((wire.MANIFEST,)) + self.manifest)
-                session.send(self._described)
+                described = Encoded(bytes((wire.MANIFEST,)) + self.manifest)
+                session.send(described)
+                self._described = described
         elif record.kind == wire.PENDING:
             self.mail.pending = value
         elif record.kind == wire.AWAKE:
-            events.append(("awake", min(value, wire.MAX_AWAKE_S)))
+            self._events.append(("awake", min(value, wire.MAX_AWAKE_S)))
         elif record.kind == wire.MAIL:
-            self._take_mail(session, value, events)
+            self._take_mail(session, value)
         elif record.kind == wire.POLICY:
-            self._take_policy(value, events)
+            self._take_policy(value)
         elif record.kind < 0x40:
             self._count("unknown_extension")
 
-    def _take_mail(self, session: Session, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
-        found = self.mail.take(value, session) if len(session.queue) < _ANSWER_TO else "unexpected"
-        if isinstance(found, tuple):
-            events.append(found)
-        elif found:
-            self._count(found)
+    def _take_mail(self, session: Session, value: "CborValue") -> None:
+        has_room = len(session.queue) < _ANSWER_TO
+        reason = self.mail.take(value, session, self._events) if has_room else "unexpected"
+        if reason:
+            self._count(reason)
 
-    def _take_policy(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
+    def _take_policy(self, value: "CborValue") -> None:
         if isinstance(value, list) and len(value) >= 2:
             period, spacing = value[0], value[1]
             if isinstance(period, int) and isinstance(spacing, int) and period >= 0 and spacing >= 0:
-                events.append(("policy", min(period, wire.MAX_PERIOD_S), min(spacing, wire.MAX_SPACING_MS)))
+                self._events.append(("policy", min(period, wire.MAX_PERIOD_S), min(spacing, wire.MAX_SPACING_MS)))
                 return
         self._count("malformed_record")
 
-    def _take_request(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
+    def _take_request(self, session: Session, value: "CborValue") -> None:
         if not isinstance(value, list) or not 3 <= len(value) <= 4 or not isinstance(value[0], int):
             self._count("malformed_record")
             return
         id = value[0]
         if id in self.seen:
             return
-        if self.session is None or len(self.session.queue) >= _ANSWER_TO:
+        if len(session.queue) >= _ANSWER_TO:
             self._count("unexpected")  # far more than may be open: no answer would have room
             return
-        if len(self.seen) == wire.REMEMBERED_REQUESTS:
-            self.seen.pop(0)
-        self.seen.append(id)
-        self.executing.append(id)
-        if len(self.executing) > wire.MAX_OPEN_REQUESTS:
-            self.reply(id, wire.TOO_MANY, "busy")
+        if len(self.executing) >= wire.MAX_OPEN_REQUESTS:
+            session.send(Encoded(_reply(id, wire.TOO_MANY, "busy")))
+            self.seen.append(id)
         else:
-            events.append(("command", id, value[1], value[2]))
+            append_all((self._events, self.executing, self.seen), (("command", id, value[1], value[2]), id, id))
+        if len(self.seen) > wire.REMEMBERED_REQUESTS:
+            self.seen.pop(0)
 
-    def _take_reply(self, value: "CborValue", events: "list[tuple[object, ...]]") -> None:
+    def _take_reply(self, value: "CborValue") -> None:
         if not isinstance(value, list) or len(value) != 3:
             self._count("malformed_record")
             return
         for item in self._open:
             if item.id == value[0] and item.id is not None:
+                self._events.append(("reply", item, value[1], value[2]))
                 self._open.remove(item)
                 item.is_done = True
-                events.append(("reply", item, value[1], value[2]))
                 return
         self._count("unexpected")
 
@@ -511,3 +529,7 @@ class NodeEndpoint:
 
     def _count(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1
+
+
+def _reply(id: int, status: int, value: object) -> bytes:
+    return bytes((wire.REPLY,)) + cbor.encode((id, status, value))

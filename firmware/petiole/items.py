@@ -32,6 +32,12 @@ class Item:
         """The records as a message of their own, for fragments: without ages."""
         raise NotImplementedError()
 
+    def left(self, id: int) -> None:
+        """A frame is made that carries it, or its first part. Needs no memory. `id`: lowest 16 bits of its counter."""
+        self.tries += 1
+        if not self.is_reliable:
+            self.is_done = True
+
 
 class Encoded(Item):
     """Records whose bytes never change."""
@@ -63,14 +69,16 @@ class Request(Item):
         if not writer.add(self._encode(session)):
             return False
         if self.id is None:
-            self.id = session.send_counter & 0xFFFF
             writer.has_request = True
         return True
 
     def message(self, session: "Session", now: int) -> bytes:
-        data = self._encode(session)
-        self.id = session.send_counter & 0xFFFF
-        return data
+        return self._encode(session)
+
+    def left(self, id: int) -> None:
+        super().left(id)
+        if self.id is None:
+            self.id = id
 
     def _encode(self, session: "Session") -> bytes:
         target, arguments, timeout_ms = self._body
@@ -145,17 +153,29 @@ class Message:
         self.probe_at: int | None = None  # all parts have arrived; when to ask what became of them
         self.probes = 0
 
-    def arrived(self, now: int, timeout_ms: int) -> None:
+    def arrived(self, arrived: Fragment, now: int, timeout_ms: int) -> None:
         """A part was acknowledged."""
-        if self.probe_at is None and all(part.is_done for part in self.parts):
+        if self.probe_at is None and all(part.is_done or part is arrived for part in self.parts):
             self.probe_at = now + (timeout_ms << min(self.probes, 4))
+        arrived.is_done = True
+
+    def is_due(self, now: int) -> bool:
+        """All has arrived, and it was not said in time that it is taken."""
+        return self.probe_at is not None and now >= self.probe_at
 
     def again(self) -> "list[Fragment]":
         """The parts to send because the peer has not said that it took the message: the last one, which makes it
         repeat what it said, or all, because it may have forgotten them."""
-        self.probe_at = None
+        return self.parts if self._wants_all() else self.parts[-1:]
+
+    def _wants_all(self) -> bool:
+        return (self.probes + 1) % (wire.MESSAGE_PROBES + 1) == 0
+
+    def retry(self) -> None:
+        """They are queued again. Needs no memory."""
+        wants_all = self._wants_all()
+        for part in self.parts:
+            if wants_all or part is self.parts[-1]:
+                part.is_done = False
         self.probes += 1
-        parts = self.parts if self.probes % (wire.MESSAGE_PROBES + 1) == 0 else self.parts[-1:]
-        for part in parts:
-            part.is_done = False
-        return parts
+        self.probe_at = None

@@ -2,6 +2,7 @@
 
 from petiole import cbor, wire
 from petiole.items import Encoded
+from petiole.together import append_all
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -37,9 +38,9 @@ class Mail:
         """Nothing is being carried out, and the gateway has spoken of no more."""
         return not self._running and not self.pending
 
-    def take(self, value: "CborValue", session: "Session") -> "tuple[object, ...] | str":
-        """A MAIL record: ("mail", item, target, arguments, is_redelivered), or a drop reason, "" if there is nothing
-        to do."""
+    def take(self, value: "CborValue", session: "Session", events: "list[tuple[object, ...]]") -> str:
+        """A MAIL record: adds ("mail", item, target, arguments, is_redelivered) to the events if there is anything to
+        do. Returns a drop reason, or ""."""
         if not isinstance(value, list) or not 3 <= len(value) <= 4:
             return "malformed_record"
         item = value[0]
@@ -56,8 +57,8 @@ class Mail:
             return ""
         if len(self._running) >= wire.MAX_OPEN_REQUESTS:
             return "unexpected"  # it comes again
-        self._running.append(item)
-        return ("mail", item, value[1], value[2], attempt > 1)
+        append_all((events, self._running), (("mail", item, value[1], value[2], attempt > 1), item))
+        return ""
 
     def finish(self, item: int, status: int, value: object, session: "Session | None") -> None:
         """An item has ended. A result too large, deep or long for a message becomes status 413; TypeError: no CBOR."""
@@ -70,31 +71,36 @@ class Mail:
         if not 0 < len(data) <= wire.MAX_MESSAGE:
             status = wire.TOO_LARGE
             data = _record(item, status, "result")
-        self._running.remove(item)
         self._say(Result(item, status, data), session)
+        self._running.remove(item)
 
     def _say(self, result: Result, session: "Session | None") -> None:
         kept = [other for other in self._results if other.item != result.item]
         for other in kept:
             if other.is_done and len(other.data) > wire.REMEMBERED_RESULT:
                 other.data = _record(other.item, other.status, None)
-        self._results = kept[1 - wire.REMEMBERED_ITEMS :]
-        self._results.append(result)
+        kept = kept[1 - wire.REMEMBERED_ITEMS :]
+        kept.append(result)
         if session is not None:
             session.send(result)
+        self._results = kept
 
     def renew(self, session: "Session") -> None:
         """A new session: what the gateway has not acknowledged is said in it."""
-        self.pending = 0
-        for position in range(len(self._results)):
-            result = self._results[position]
+        results = []
+        for result in self._results:
             if not result.is_done:
-                again = self._results[position] = Result(result.item, result.status, result.data)
-                session.send(again)
+                # Another one: in the old session this one is queued, or in flight.
+                result = Result(result.item, result.status, result.data)  # noqa: PLW2901
+                session.send(result)
+            results.append(result)
+        self._results = results
+        self.pending = 0
 
     def forget(self, item: int) -> None:
         """The item was not begun; it comes again."""
-        self._running.remove(item)
+        if item in self._running:
+            self._running.remove(item)
 
     def interrupt(self) -> None:
         """Whoever carried items out has stopped; they come again, as redeliveries."""

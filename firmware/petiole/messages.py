@@ -5,7 +5,7 @@ from petiole.items import Message
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
-    from petiole.items import Fragment, Item
+    from petiole.items import Fragment
 
 
 class Messages:
@@ -20,30 +20,38 @@ class Messages:
         """No other may be cut now."""
         return len(self.open) >= wire.MAX_REASSEMBLIES
 
-    def cut(self, item: "Item", data: bytes) -> "list[Fragment]":
-        """The parts of a new message."""
-        message = Message(item, self.next_number, data)
+    def add(self, message: Message) -> None:
+        """A message with the number `next_number` is open."""
+        following = message.number + 1 & 255
         self.open.append(message)
-        self.next_number = message.number + 1 & 255
-        return message.parts
+        self.next_number = following
 
     def again(self, now: int) -> "list[Fragment]":
-        """Parts to send again, because it was not said in time that their message is taken."""
+        """Parts to send again, because it was not said in time that their message is taken; until `retry`."""
         parts: list[Fragment] = []
         for message in self.open:
-            if message.probe_at is not None and now >= message.probe_at:
+            if message.is_due(now):
                 parts.extend(message.again())
         return parts
 
-    def taken(self, number: int) -> "Item | None":
-        """The peer has taken this one: its item, if it was open."""
+    def retry(self, now: int) -> None:
+        """What `again` gave is queued."""
+        for message in self.open:
+            if message.is_due(now):
+                message.retry()
+
+    def find(self, number: int) -> "Message | None":
+        """The open message with this number."""
         for message in self.open:
             if message.number == number:
-                self.open.remove(message)
-                for part in message.parts:
-                    part.is_done = True
-                return message.item
+                return message
         return None
+
+    def close(self, message: Message) -> None:
+        """The peer has taken it."""
+        for part in message.parts:
+            part.is_done = True
+        self.open.remove(message)
 
     def deadline(self) -> int | None:
         """When to look again."""

@@ -24,8 +24,9 @@ class Outbox:
         if len(self.items) >= self._limit:
             raise QueueFull("outbox", "at most " + str(self._limit) + " readings")
         item = Measured(channel, self.next_sequence, taken, value)
-        self.items.append(item)  # first: without memory nothing has happened
-        self.next_sequence += 1
+        following = self.next_sequence + 1
+        self.items.append(item)  # without memory nothing has happened until here
+        self.next_sequence = following
         return item
 
     @property
@@ -45,11 +46,11 @@ class Outbox:
 
     def rebase(self, sequence: int) -> None:
         """Number everything anew, from the number after `sequence`."""
-        self.has_memory = True
         for item in self.items:
             sequence += 1
             item.sequence = sequence
         self.next_sequence = sequence + 1
+        self.has_memory = True
 
     def trim(self, sequence: int) -> "list[Measured]":
         """Take out what is durable: every reading up to `sequence`. Numbers go on above it."""

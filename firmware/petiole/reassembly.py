@@ -37,7 +37,8 @@ class Reassembly:
         """Take a fragment (message, index, total, data). Return the whole message, b"" if it was taken before,
         None while parts are missing, or the reason for which the fragment is dropped.
 
-        A message that was whole but not taken is collected anew: its readings may have met a busy store."""
+        A whole message is kept until `take` or `release`: until then its last fragment counts as missing, so that it
+        makes the message whole again when it comes again."""
         message, index, total, data = value
         if not 0 < total <= wire.MAX_MESSAGE or index >= count(total):
             return "malformed_fragment"
@@ -61,19 +62,26 @@ class Reassembly:
         elif partial.total != total:
             return "malformed_fragment"
         partial.data[start : start + len(data)] = data
-        partial.have |= 1 << index
-        if partial.have != (1 << count(total)) - 1:
-            return None
-        self._partials.remove(partial)
-        return partial.data
+        have = partial.have | 1 << index
+        if have == (1 << count(total)) - 1:
+            return partial.data
+        partial.have = have
+        return None
 
     def take(self, message: int) -> None:
         """The records of the message are taken; what is still coming of it is a repetition."""
-        self._partials = [p for p in self._partials if p.message != message]
         if message not in self.taken:
-            if len(self.taken) == wire.REMEMBERED_MESSAGES:
-                self.taken.pop(0)
             self.taken.append(message)
+            if len(self.taken) > wire.REMEMBERED_MESSAGES:
+                self.taken.pop(0)
+        self.release(message)
+
+    def release(self, message: int) -> None:
+        """Keep nothing of it: if it is not taken, it is collected anew (its readings may meet a busy store)."""
+        for partial in self._partials:
+            if partial.message == message:
+                self._partials.remove(partial)
+                return
 
     def expire(self, now: int) -> int:
         """Drop sets that took too long; return how many."""

@@ -57,23 +57,33 @@ class Recovery:
     def sent(self, counter: int, items: "list[Item]", now: int) -> None:
         """A frame that asks for an ack has left with these items."""
         # What came again in another frame needs no late ack of the first; its readings would only fill the heap.
-        self._sent = [s for s in self._sent if not s.lost or not all(item.is_done for item in s.items)]
-        self._sent.append(Sent(counter, items, now))
-        given_up = len(self._sent) - self.in_flight() - MAX_GIVEN_UP
+        kept = [s for s in self._sent if not s.lost or not all(item.is_done for item in s.items)]
+        given_up = sum(1 for s in kept if s.lost) - MAX_GIVEN_UP
         if given_up > 0:
-            self._sent = [s for i, s in enumerate(self._sent) if not s.lost or i >= given_up]
+            kept = [s for i, s in enumerate(kept) if not s.lost or i >= given_up]
+        kept.append(Sent(counter, items, now))
+        self._sent = kept
 
-    def acked(self, counter: int, now: int) -> "list[Item] | None":
-        """The items of the frame with this counter, or None if no ack of it is awaited."""
-        for i, sent in enumerate(self._sent):
+    def acked(self, counter: int, now: int) -> "Sent | None":
+        """The frame with this counter, to be given to `forget` when its items are settled; None if no ack of it is
+        awaited."""
+        found = None
+        for sent in self._sent:
             if sent.counter == counter:
-                self._sample(now - sent.sent_at)
-                self.timeouts = 0
-                for position in range(i):
-                    self._judge(self._sent[position], now)
-                self._sent.pop(i)
-                return sent.items
-        return None
+                found = sent
+        if found is None:
+            return None
+        self._sample(now - found.sent_at)
+        self.timeouts = 0
+        for sent in self._sent:
+            if sent is found:
+                break
+            self._judge(sent, now)
+        return found
+
+    def forget(self, sent: Sent) -> None:
+        """Nothing of this frame is awaited any more."""
+        self._sent.remove(sent)
 
     def _sample(self, rtt: int) -> None:
         rtt = max(rtt, 1)
@@ -91,18 +101,22 @@ class Recovery:
         if now - earlier.sent_at > patience + (patience >> 3):
             earlier.lost = True
 
-    def lost(self, now: int) -> "list[Item]":
-        """Items to send again, oldest first: of frames judged lost, and after a timeout of all; until `retry`."""
+    def has_timed_out(self, now: int) -> bool:
+        """Whether the time of the oldest frame in flight is up: then all that are in flight are lost. Once each."""
         oldest = None
         for sent in self._sent:
             if not sent.lost:
                 oldest = sent
                 break
-        if oldest is not None and now >= oldest.sent_at + self.timeout_ms():
-            self.timeouts += 1
-            self.timeouts_total += 1
-            for sent in self._sent:
-                sent.lost = True
+        if oldest is None or now < oldest.sent_at + self.timeout_ms():
+            return False
+        self.timeouts += 1
+        self.timeouts_total += 1
+        self.lose_all()
+        return True
+
+    def lost(self) -> "list[Item]":
+        """Items to send again, oldest first: of frames that are lost; until `retry`."""
         items: list[Item] = []
         for sent in self._sent:
             if sent.lost and not sent.reported:

@@ -10,7 +10,7 @@ from petiole import records, wire
 from petiole.acks import Acks
 from petiole.errors import QueueFull
 from petiole.incoming import Incoming, has_confirmed
-from petiole.items import Fragment, Item, Measured, is_confirmed, order_of
+from petiole.items import Fragment, Item, Measured, Message, is_confirmed, order_of
 from petiole.messages import Messages
 from petiole.reassembly import Reassembly
 from petiole.records import Reading, Record, Writer
@@ -24,6 +24,7 @@ if MYPY:
 MAX_QUEUE = 160  # items: 127 readings on the wire and what else a node has to say
 _ORDERS = 32  # places in the order for one item: itself and its fragments
 _READINGS = 1 << 28  # added to the order of confirmed readings: everything else goes first
+_SHORTAGE_MS = 1000  # a message that there is no memory for waits so long: others are sent, and give memory back
 
 
 class Session:
@@ -49,7 +50,6 @@ class Session:
         self.floor = floor
         self.is_suspended = False  # the peer, or the node itself, sleeps
         self.queue: list[Item] = []
-        self.acked: list[Item] = []  # confirmed readings that are durable; drained by the owner
         self.dropped: dict[str, int] = {}
         self.opened_at = now
         self.silent_timeouts = 0  # since a frame was opened
@@ -97,17 +97,17 @@ class Session:
 
     def acknowledge(self, incoming: Incoming, now: int) -> None:
         """The readings of a deferred frame are durable."""
-        if incoming.is_frame_deferred:
-            self._acks.add(incoming.counter, now)
         if incoming.message is not None:
             self._say_taken(incoming.message)
+        if incoming.is_frame_deferred:
+            self._acks.add(incoming.counter, now)
 
     def suspend(self) -> None:
         """One of the ends sleeps. Until a frame is opened nothing is sent and no time runs out; then what was in flight
         is sent again."""
         self.is_suspended = True
         self.recovery.lose_all()
-        self._acks.due = []  # whoever sleeps without an ack says it again
+        self._acks.forget()  # whoever sleeps without an ack says it again
 
     @property
     def has_due_acks(self) -> bool:
@@ -142,22 +142,27 @@ class Session:
             return None
         if not is_waiting and not writer.data and len(self._acks.due) == 1:
             frame = frames.seal_ack(self.keys, self._acks.due[0][0], self._shown_address())
-            self._acks.due = []
+            self._acks.forget()
             return frame
         left = self._acks.write(writer)
+        notices = self._notices[taken:]
         items: list[Item] = []
-        is_again = False
+        kept = self.queue
         if is_waiting:
-            items, kept, is_again = self._write_items(writer, now)
+            items, kept = self._write_items(writer, now)
             if not writer.data:
                 return None  # what waited turned out to be a third long message
-            if items:
-                # Before anything else that needs memory: a frame that cannot be made is lost like any other.
-                self.recovery.sent(self.send_counter, items, now)
-            self.queue = kept
-        frame = self._seal(writer, is_again)
-        # Told only now: what a frame has no memory for is still to be told.
-        self._notices = self._notices[taken:]
+        counter = self.send_counter
+        id = counter & 0xFFFF
+        frame = self._seal(writer, any(item.tries for item in items))
+        awaited = [item for item in items if item.is_reliable]
+        if awaited:
+            self.recovery.sent(counter, awaited, now)
+        # Told only now, and without a need for memory: what there was none for is still to be told, all of it.
+        for item in items:
+            item.left(id)
+        self.queue = kept
+        self._notices = notices
         self._acks.due = left
         self._floor_due = False
         return frame
@@ -190,25 +195,22 @@ class Session:
     def _has_sendable(self, now: int) -> bool:
         return any(not item.is_done and not self._is_held(item, now) for item in self.queue)
 
-    def _write_items(self, writer: Writer, now: int) -> "tuple[list[Item], list[Item], bool]":
-        """Write items of the queue into the frame, oldest first, as many as fit.
-
-        Returns what waits for an ack of it, what stays in the queue, and whether any of it was sent before.
-        """
-        taken: list[Item] = []
+    def _write_items(self, writer: Writer, now: int) -> "tuple[list[Item], list[Item]]":
+        """Write items of the queue into the frame, oldest first, as many as fit. Returns them, and what stays in the
+        queue."""
+        written: list[Item] = []
         kept: list[Item] = []
-        is_again = is_full = False
-        queue = self.queue
+        is_empty = True  # but for what asks for no ack
+        is_full = False
         position = 0
-        while position < len(queue):
-            item = queue[position]
+        while position < len(self.queue):
+            item = self.queue[position]
             position += 1
             if item.is_done:
                 continue
             if is_full or self._is_held(item, now):
                 kept.append(item)
                 continue
-            is_empty = not taken
             if not item.write(writer, self, now):
                 if is_empty and not isinstance(item, Fragment):
                     item.is_long = True
@@ -219,20 +221,26 @@ class Session:
                     is_full = True
                     kept.append(item)
                 continue
-            is_again = is_again or item.tries > 0
-            item.tries += 1
+            written.append(item)
             if item.is_reliable:
-                taken.append(item)
-            else:
-                item.is_done = True
+                is_empty = False
             if isinstance(item, Fragment):
                 is_full = True  # its data runs to the end of the frame
-        return taken, kept, is_again
+        return written, kept
 
     def _cut(self, position: int, now: int) -> None:
         """Replace an item of the queue by its fragments."""
         item = self.queue[position]
-        self.queue[position : position + 1] = self.messages.cut(item, item.message(self, now))
+        id = self.send_counter & 0xFFFF
+        try:
+            message = Message(item, self.messages.next_number, item.message(self, now))
+            queue = self.queue[:position] + message.parts + self.queue[position + 1 :]
+            self.messages.add(message)
+        except MemoryError:
+            self.messages_from = max(self.messages_from, now + _SHORTAGE_MS)
+            raise
+        self.queue = queue
+        item.left(id)
 
     def message_writer(self) -> Writer:
         return Writer(wire.MAX_MESSAGE, None)  # the same bytes may be sent much later
@@ -251,14 +259,15 @@ class Session:
         return writer.add(floor + records.varint(self.dropped_readings))
 
     def _recover(self, now: int) -> None:
-        before = self.recovery.timeouts
-        again = [item for item in self.recovery.lost(now) if not item.is_done]
-        if self.recovery.timeouts > before:
+        if self.recovery.has_timed_out(now):
             self.silent_timeouts += 1
+        again: list[Item] = [item for item in self.recovery.lost() if not item.is_done]
         again.extend(self.messages.again(now))
-        if again:
-            self.queue = sorted(again + self.queue, key=order_of)
+        queue = sorted(again + self.queue, key=order_of) if again else self.queue
+        # From here on no memory is needed: what was lost is queued once, or still lost.
         self.recovery.retry()
+        self.messages.retry(now)
+        self.queue = queue
         expired = self._reassembly.expire(now)
         if expired:
             self._drop("fragment_timeout", expired)
@@ -276,7 +285,22 @@ class Session:
         return False
 
     def receive_data(self, part: "Split", now: int, reference: int = 0) -> "Incoming | str":
-        """Take a DATA frame. A string is a drop reason; "tag" may mean that it is another session's."""
+        """Take a DATA frame, all of it. A string is a drop reason; "tag" may mean that it is another session's."""
+        incoming = self.open_data(part, now, reference)
+        if not isinstance(incoming, str):
+            self.settle(incoming, now)
+        return incoming
+
+    def settle(self, incoming: Incoming, now: int) -> None:
+        """The owner has taken the records of a frame, but those that are deferred: now it is acknowledged. Without, the
+        peer says them again in another frame."""
+        for message in incoming.whole:
+            self._say_taken(message)
+        if incoming.asks_for_ack:
+            self._acks.add(incoming.counter, now + wire.ACK_DELAY_MS if incoming.is_answered else now)
+
+    def open_data(self, part: "Split", now: int, reference: int = 0) -> "Incoming | str":
+        """Open a DATA frame. A string is a drop reason. To be followed by `settle`."""
         value, bits, offset = frames.data_counter(part)
         if not bits:
             return "short"
@@ -297,38 +321,38 @@ class Session:
         if isinstance(taken, str):
             return taken
         out: list[Reading | Record] = []
-        message = None
+        incoming = Incoming(counter, out, self._defers and has_confirmed(taken), records.asks_for_ack(taken))
         for record in taken:
             if isinstance(record, Record) and record.kind == wire.FRAGMENT:
-                inner = self._reassemble(record, reference, now)
-                if isinstance(inner, str):
-                    return inner
-                if self._defers and has_confirmed(inner):
-                    message = record.value[0]
-                elif inner:
-                    self._say_taken(record.value[0])
-                out.extend(inner)
+                reason = self._reassemble(record, incoming, reference, now)
+                if reason:
+                    return reason
             elif isinstance(record, Reading) or not self._consume(record, now):
                 out.append(record)
-        is_deferred = self._defers and has_confirmed(taken)
-        if not is_deferred and (not taken or records.asks_for_ack(taken)):
-            is_answered = any(isinstance(r, Record) and r.kind in (wire.REQUEST, wire.MAIL) for r in out)
-            due = now + wire.ACK_DELAY_MS if is_answered else now
-            self._acks.add(counter, due)
-        incoming = Incoming(counter, out, is_deferred, message)
-        incoming.has_acks = any(isinstance(record, Record) and record.kind == wire.ACKS for record in taken)
+            elif record.kind == wire.ACKS:
+                incoming.has_acks = True
         return incoming
 
-    def _reassemble(self, record: Record, reference: int, now: int) -> "list[Reading | Record] | str":
-        """The records of the message if this part makes it whole; else none, or a drop reason."""
+    def _reassemble(self, record: Record, incoming: Incoming, reference: int, now: int) -> str:
+        """Give the records of the message to `incoming` if this part makes it whole. Return a drop reason, or ""."""
+        message = record.value[0]
         whole = self._reassembly.add(record.value, now)
         if isinstance(whole, str):
             return whole
-        if not whole:
-            if whole is not None:
-                self._say_taken(record.value[0])
-            return []
-        return records.taken(whole, reference, True)
+        if whole is None:
+            return ""
+        inner = records.taken(whole, reference, True) if whole else []
+        if isinstance(inner, str):
+            if inner != "memory":
+                self._reassembly.release(message)
+            return inner
+        if self._defers and has_confirmed(inner):
+            self._reassembly.release(message)
+            incoming.message = message
+        else:
+            incoming.whole.append(message)
+        incoming.records.extend(inner)
+        return ""
 
     def _say_taken(self, message: int) -> None:
         self._reassembly.take(message)
@@ -355,32 +379,32 @@ class Session:
                 self.send_counter = record.value + 1
                 self.recovery.lose_all()
         elif record.kind == wire.MESSAGE_TAKEN:
-            item = self.messages.taken(record.value)
-            if item is not None:
-                self._finished(item)
+            message = self.messages.find(record.value)
+            if message is not None:
+                self._finished(message.item)
+                self.messages.close(message)
         else:
             return record.kind == wire.PING
         return True
 
     def _acked(self, counter: int, now: int) -> None:
-        items = self.recovery.acked(counter, now)
-        if items is None:
+        sent = self.recovery.acked(counter, now)
+        if sent is None:
             return
         self.acked_counter = max(self.acked_counter, counter)
-        for item in items:
+        for item in sent.items:
             if not item.is_done:
-                item.is_done = True
                 if isinstance(item, Fragment):
-                    item.message_of.arrived(now, self.recovery.timeout_ms())
+                    item.message_of.arrived(item, now, self.recovery.timeout_ms())
                 else:
                     self._finished(item)
+        self.recovery.forget(sent)  # not before: what is left of it then is sent again
 
     def _finished(self, item: Item) -> None:
         item.is_done = True
         if isinstance(item, Measured) and item.sequence is not None:
             self.acked_sequence = max(self.acked_sequence, item.sequence)
             self.needs_floor = False
-            self.acked.append(item)
 
     def _drop(self, reason: str, number: int) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + number

@@ -277,6 +277,8 @@ def test_fragments_are_put_together_as_said():
                 assert whole == unhex(step["data"]), where
                 if step.get("is_taken", True):
                     together.take(value[0])
+                else:
+                    together.release(value[0])
             elif result == "missing":
                 assert whole is None, where
             else:
