@@ -16,20 +16,21 @@ _WAKE_MS = 2000  # a watchdog of 8 s is fed several times
 _PATIENCE_MS = 15000  # of one link: four tries to join
 _TRIAL_MS = 5000  # of the preferred link, while another one works: two or three tries
 _SHORTAGE_S = 0.02  # in which others may give memory back
-_MAX_SHORTAGES = 50  # without a frame between them, a second: then the session is given up, later the program
+_MAX_SHORTAGES = 50  # in a row, a second: then the session is given up, after as many more the program
 _REOPEN_S = (1, 2, 5, 10, 30)  # pauses between rounds in which no link could be opened
 _PREFERRED_S = (60, 120, 300, 600)  # pauses before the preferred link is tried again
 
 
 class Carrier:
-    """`dispatch(events)` takes the endpoint's events; `log(level, text)` says what happens to the links."""
+    """`dispatch(event)` takes an event of the endpoint, and gets it again if it raises MemoryError; `log(level, text)`
+    says what happens to the links."""
 
     def __init__(
         self,
         endpoint: "NodeEndpoint",
         links: "list[Link]",
         port: "Port",
-        dispatch: "Callable[[list[tuple[object, ...]]], None]",
+        dispatch: "Callable[[tuple[object, ...]], None]",
         log: "Callable[[int, str], None]",
     ) -> None:
         self.link: Link | None = None
@@ -50,7 +51,9 @@ class Carrier:
         self._was_online = False
         self._since = 0  # when the link was opened or the endpoint went on or off line
         self._patience = _PATIENCE_MS
-        self._shortages = 0  # of memory, since an authentic frame
+        self._events: list[tuple[object, ...]] = []  # of the endpoint, not dealt with yet
+        # In a row, each of its own work: what can still be sent says nothing about what can be taken.
+        self._unsent = self._untaken = self._unopened = 0  # for want of memory
 
     def wake(self) -> None:
         """The endpoint has something new to say."""
@@ -64,10 +67,14 @@ class Carrier:
         self._keeper = asyncio.create_task(self.guard(self._keep()))
         try:
             while True:
+                if self._failure is not None:
+                    raise self._failure
                 try:
                     await self._step()
+                    self._unsent = 0
                 except MemoryError:
-                    await self._relieve()
+                    self._unsent += 1
+                    await self._relieve(self._unsent)
         finally:
             self._keeper.cancel()
             if self.link is not None:
@@ -93,10 +100,10 @@ class Carrier:
 
     async def _step(self) -> None:
         """Send what there is, then sleep until there is more or a deadline comes."""
-        if self._failure is not None:
-            raise self._failure
         endpoint = self._endpoint
-        self._dispatch(endpoint.expire(self._port.now()))
+        self._tell()
+        self._events = endpoint.expire(self._port.now())
+        self._tell()
         await self._send()
         now = self._port.now()
         self._watch(now)
@@ -129,36 +136,48 @@ class Carrier:
                 try:
                     for frame in await link.receive():
                         self._take(link, frame)
+                    self._untaken = 0
                 except MemoryError:
-                    await self._relieve()
+                    self._untaken += 1
+                    await self._relieve(self._untaken)
         except OSError as error:
             self._leave(link, error)
 
-    async def _relieve(self) -> None:
-        """No memory: what was to be sent or taken is lost, as on a bad link. Raises MemoryError if that is no help."""
-        self._shortages += 1
-        if self._shortages > 2 * _MAX_SHORTAGES:
-            raise MemoryError
-        if self._shortages == _MAX_SHORTAGES:
-            self._endpoint.lose_session(self._port.now())
+    async def _relieve(self, shortages: int) -> None:
+        """No memory, so often in a row: what was to be sent or taken is lost, as on a bad link. Raises MemoryError if
+        that is no help. Work that was done between two shortages makes the second the first: a node that hears nobody
+        for days has many, and its readings in RAM."""
         self._port.use_reserve()
-        self._dispatch([("memory",)])
-        await asyncio.sleep(_SHORTAGE_S)
+        try:
+            if shortages == _MAX_SHORTAGES:
+                self._endpoint.lose_session(self._port.now())
+            self._dispatch(("memory",))
+            await asyncio.sleep(_SHORTAGE_S)
+        except MemoryError:
+            await asyncio.sleep(0)  # a whole number: it takes no memory
+        if shortages > 2 * _MAX_SHORTAGES:
+            raise MemoryError
         self._wake.set()
 
-    def _take(self, link: "Link", frame: bytes) -> None:
-        endpoint = self._endpoint
-        joins, opened = endpoint.joins_total, self._opened_at()
-        events = endpoint.receive(frame, self._port.now())
-        if endpoint.joins_total != joins or self._opened_at() != opened:
-            self._is_heard = True
-            self._shortages = 0
-            link.heard()
-        for event in events:
+    def _tell(self) -> None:
+        """Have the events dealt with. One for which there is no memory is the first next time."""
+        while self._events:
+            event = self._events[0]
+            self._dispatch(event)
             if event[0] == "refused":
                 # The gateway is there, and says how long to wait: the endpoint does.
                 self._since = self._port.now()
-        self._dispatch(events)
+            self._events.pop(0)
+
+    def _take(self, link: "Link", frame: bytes) -> None:
+        endpoint = self._endpoint
+        self._tell()  # before anything more is acknowledged
+        joins, opened = endpoint.joins_total, self._opened_at()
+        self._events = endpoint.receive(frame, self._port.now())
+        if endpoint.joins_total != joins or self._opened_at() != opened:
+            self._is_heard = True
+            link.heard()
+        self._tell()
         self._wake.set()
 
     def _opened_at(self) -> int:
@@ -184,6 +203,19 @@ class Carrier:
             self._attention.set()
 
     async def _keep(self) -> None:
+        """Have a link in use, for ever."""
+        while True:
+            try:
+                await self._use_in_turn()
+            except MemoryError:
+                # As if all were gone: it begins with the first.
+                for link in self._links:
+                    self._release(link)
+                self._unopened += 1
+                await self._relieve(self._unopened)
+                await asyncio.sleep(_REOPEN_S[0])
+
+    async def _use_in_turn(self) -> None:
         """Use the links one after the other, for ever."""
         position = 0
         failures = 0  # rounds in a row in which no link brought anything
@@ -251,7 +283,9 @@ class Carrier:
             self._endpoint.ask_time(self._since)  # an answer tells that this link works
         self.link = link
         self._wake.set()
-        return asyncio.create_task(self.guard(self._read(link)))
+        reader = asyncio.create_task(self.guard(self._read(link)))
+        self._unopened = 0
+        return reader
 
     async def _opens(self, link: "Link") -> bool:
         """Open a link while another one is in use."""

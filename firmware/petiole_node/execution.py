@@ -3,6 +3,7 @@
 import asyncio
 
 from petiole import cbor, wire
+from petiole.errors import QueueFull
 from petiole_node.errors import BadArguments, describe
 
 MYPY = False  # the type checker takes it for true
@@ -12,6 +13,8 @@ if MYPY:
     from petiole.endpoint import NodeEndpoint
     from petiole_node.commands import Command
     from petiole_node.contracts import Json, Port
+
+_SHORTAGE_S = 1  # a whole number: waiting so long takes no memory
 
 
 class Execution:
@@ -37,11 +40,19 @@ class Execution:
         self._log = log
 
     def begin(self, event: "Json") -> None:
-        """Carry out what a "command" or "mail" event says."""
+        """Carry out what a "command" or "mail" event says. Raises MemoryError if there is not even enough to refuse it:
+        then nothing has happened."""
+        place: Json = None  # there is one before there is a task
         try:
-            self.tasks.append(asyncio.create_task(self._execute(event)))
+            self.tasks.append(place)
+            try:
+                self.tasks[-1] = asyncio.create_task(self._execute(event))
+            except MemoryError:
+                self.tasks.pop()
+                raise
         except MemoryError:
-            self._refuse(event)
+            if not self._refuse(event, False):
+                raise
 
     def is_redelivered(self) -> bool:
         """Whether the command that is being carried out may have been begun before."""
@@ -58,10 +69,12 @@ class Execution:
     async def _execute(self, event: "Json") -> None:
         number = event[2]
         task: Json = asyncio.current_task()
-        if len(event) > 4 and event[4]:
-            self._again.append(task)
+        has_ended = False
         try:
+            if len(event) > 4 and event[4]:
+                self._again.append(task)
             status, result = await self._call(number, event[3])
+            has_ended = True
             try:
                 cbor.encode(result)
             except (TypeError, ValueError) as error:
@@ -73,23 +86,29 @@ class Execution:
             else:
                 self._endpoint.reply(event[1], status, result)
             self._wake()
-        except MemoryError:
-            self._refuse(event)  # one command too many must not take the node down
+        except (MemoryError, QueueFull):
+            # One command too many must not take the node down; whoever asked hears so, however long it takes.
+            while not self._refuse(event, has_ended):  # noqa: ASYNC110 - memory that comes back is no event
+                await asyncio.sleep(_SHORTAGE_S)
         finally:
             self.tasks.remove(task)
             if task in self._again:
                 self._again.remove(task)
 
-    def _refuse(self, event: "Json") -> None:
-        self._count("memory")
+    def _refuse(self, event: "Json", has_ended: bool) -> bool:
+        """Out of memory, before or after the handler has ended. False: there is not even enough to say so."""
         try:
-            if event[0] == "mail":
-                self._endpoint.mail.forget(event[1])
-            else:
+            self._count("memory")
+            if event[0] != "mail":
                 self._endpoint.reply(event[1], wire.NOT_NOW, "out of memory")
-        except MemoryError:
-            return  # whoever asked hears nothing and asks again
+            elif has_ended:
+                self._endpoint.finish(event[1], wire.TOO_LARGE, "result")
+            else:
+                self._endpoint.mail.forget(event[1])
+        except (MemoryError, QueueFull):
+            return False
         self._wake()
+        return True
 
     async def _call(self, number: "Json", arguments: "Json") -> "tuple[int, object]":
         command = self._commands.get(number) if isinstance(number, int) else None

@@ -27,7 +27,7 @@ if MYPY:
 VERSION = "0.1.0"
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _UNSENT = 6
-_LOOK_AGAIN_S = 0.1
+_LOOK_AGAIN_S = 1  # a whole number: waiting so long takes no memory
 _OUTBOX_BYTES = 65536  # where a node sleeps and nobody has said otherwise
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
@@ -267,6 +267,7 @@ class Node(Declarations):
     async def request(self, subject: str, arguments: object = None, timeout_s: float = 5) -> object:
         """Ask a NATS service and return its answer. Raises RequestError, or LocalError for unfit arguments."""
         endpoint, carrier = self._ready("request")
+        event = asyncio.Event()
         try:
             item = endpoint.request(subject, arguments, int(timeout_s * 1000), self.port.now())
         except QueueFull as error:
@@ -276,10 +277,10 @@ class Node(Declarations):
         if self._cycle is not None:
             self._cycle.speak()
         carrier.wake()
-        event = self._waiting[item] = asyncio.Event()
+        self._waiting[item] = event
         try:
             await event.wait()
-            status, value = self._answers.get(item, (wire.NOT_NOW, "out of memory"))
+            status, value = self._answers[item]
         finally:
             self._waiting.pop(item, None)
             self._answers.pop(item, None)
@@ -328,40 +329,37 @@ class Node(Declarations):
 
     # Events ------------------------------------------------------------------------------------------------
 
-    def _dispatch(self, events: "list[tuple[object, ...]]") -> None:
-        for event in events:
-            kind = event[0]
-            if kind == "durable":
-                self._finish(event[1])
-                self._room.set()
-                if self._store is not None:
-                    self._store.look()
-            elif kind in ("command", "mail") and self._execution is not None:
-                self._execution.begin(event)
-            elif kind == "memory":
-                self._count("memory")
-                # Who waits for something that is done may not have been told.
-                for item in [item for item in self._waiting if item.is_done]:  # any order
-                    self._finish(item)
-            elif kind == "reply":
-                self._answer(event[1], event[2], event[3])
-            elif kind == "failed" and event[2] == "timed_out":
-                self._answer(event[1], wire.TIMED_OUT, "timed out")
-            elif kind == "failed":
-                self._answer(event[1], wire.NOT_NOW, "the session ended: the outcome is unknown")
-            elif kind == "online":
-                self.port.confirm()
-                self._log_unsent()
-                self._log(20, "online")
-                if self._store is not None:
-                    self._store.look()
-                if self._cycle is not None:
-                    self._cycle.joined()
-            elif kind in ("awake", "policy") and self._cycle is not None:
-                self._cycle.hear(event)
-            elif kind == "refused":
-                self._count("refused")
-                self._log(30, "refused: " + _REFUSALS.get(event[1], "reason " + str(event[1])))
+    def _dispatch(self, event: "tuple[object, ...]") -> None:
+        """Deal with an event. Raises MemoryError; then it comes again, and nothing is done twice that matters."""
+        kind = event[0]
+        if kind == "durable":
+            self._finish(event[1])
+            self._room.set()
+            if self._store is not None:
+                self._store.look()
+        elif kind in ("command", "mail") and self._execution is not None:
+            self._execution.begin(event)
+        elif kind == "memory":
+            self._count("memory")
+        elif kind == "reply":
+            self._answer(event[1], event[2], event[3])
+        elif kind == "failed" and event[2] == "timed_out":
+            self._answer(event[1], wire.TIMED_OUT, "timed out")
+        elif kind == "failed":
+            self._answer(event[1], wire.NOT_NOW, "the session ended: the outcome is unknown")
+        elif kind == "online":
+            self.port.confirm()
+            if self._store is not None:
+                self._store.look()
+            if self._cycle is not None:
+                self._cycle.joined()
+            self._log_unsent()
+            self._log(20, "online")
+        elif kind in ("awake", "policy") and self._cycle is not None:
+            self._cycle.hear(event)
+        elif kind == "refused":
+            self._count("refused")
+            self._log(30, "refused: " + _REFUSALS.get(event[1], "reason " + str(event[1])))
 
     def _finish(self, item: "Json") -> None:
         event = self._waiting.pop(item, None)
