@@ -56,6 +56,37 @@ async def test_a_busy_store_loses_nothing_and_tells_the_node(site: Site) -> None
 
 
 @with_site
+async def test_a_store_that_takes_readings_and_moves_none_costs_a_pause_and_no_join(site: Site) -> None:
+    node = await site.node("a", MemoryLink())
+    node.publish(1)
+    await until(lambda: node.is_empty)
+    site.uplinks.is_held = True
+    node.publish(*range(2, 40))
+    session = node.endpoint.session
+    assert session is not None
+    await until(lambda: session.paused_until > 0)
+    await asyncio.sleep(60)
+    assert node.is_online
+    assert await site.hub.command("a", "led", [True], 5) == {"led": [True]}
+    site.uplinks.is_held = False
+    await until(lambda: node.is_empty)
+    assert node.endpoint.joins_total == 1
+    assert site.uplinks.numbers("a") == list(range(1, 40))
+
+
+@with_site
+async def test_a_store_that_is_slow_but_moves_slows_no_node(site: Site) -> None:
+    site.uplinks.commit_s = 0.45
+    node = await site.node("a", MemoryLink())
+    node.publish(*range(100))
+    session = node.endpoint.session
+    assert session is not None
+    await until(lambda: node.is_empty)
+    assert session.paused_until == 0
+    assert site.uplinks.numbers("a") == list(range(1, 101))
+
+
+@with_site
 async def test_a_command_is_answered_or_says_why_not(site: Site) -> None:
     node = await site.node("a", MemoryLink())
     assert await site.hub.command("a", "led", [True], 5) == {"led": [True]}

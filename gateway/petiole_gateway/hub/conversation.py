@@ -81,9 +81,9 @@ class Conversation:
         if incoming.is_deferred:
             device.uplinks.wait(entry.session, incoming, highest)
             device.uplinks.acknowledge(now)
-            if device.uplinks.busy_until is not None and highest > device.uplinks.taken:
-                seconds = -(-(device.uplinks.busy_until - now) // 1000)
-                entry.session.notify(bytes((wire.BUSY,)) + varint(max(1, min(300, seconds))))
+            busy_ms = device.uplinks.busy_ms(highest, now)
+            if busy_ms:
+                entry.session.notify(bytes((wire.BUSY,)) + varint(min(300, -(-busy_ms // 1000))))
 
     def _say(self, entry: DeviceSession, data: bytes) -> None:
         """Records that are sent until the node acknowledges them. A node that acknowledges nothing gets no more."""

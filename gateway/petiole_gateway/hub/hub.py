@@ -388,7 +388,7 @@ class Hub:
             device = self.roster.devices.get(name)
             if device is None:
                 continue
-            device.uplinks.became_durable(sequence)
+            device.uplinks.became_durable(sequence, now)
             if device.uplinks.acknowledge(now) and device.current is not None:
                 self._downlinks.flush(device.current)
 

@@ -17,6 +17,11 @@ from petiole.session import Session
 
 # Frames that wait for their readings. A node has 8 in flight; given-up ones whose readings came again may wait as well.
 MAX_WAITING = 64
+# Readings that the store has had for so long are repeated by their node, which hears nothing. It repeats after 250, 750
+# and 1750 ms at the earliest and takes the gateway for lost at 3750: two of these it is told. An SD card takes 500 ms.
+STALLED_MS = 500
+# Then it asks again so often, one frame each time.
+STALLED_RETRY_MS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,7 @@ class DeviceUplinks:
         self.dropped_by_node = 0
         self.busy_until: int | None = None  # the store is not asked before; then by whoever owns this
         self._submit = submit
+        self._unmoved_since: int | None = None  # the store has readings, and none has become durable since
         self._floor = 0  # no number below it will come that is not here
         self._held: dict[int, Callable[[], Taken]] = {}  # ahead of a gap, or before the manifest came
         self._waiting: list[_Waiting] = []
@@ -87,6 +93,8 @@ class DeviceUplinks:
                     return
                 del self._held[following]
                 self.taken = following
+                if self._unmoved_since is None:
+                    self._unmoved_since = now
             elif following < self._floor:
                 self.taken = min((n for n in self._held if n < self._floor), default=self._floor) - 1
             else:
@@ -102,8 +110,17 @@ class DeviceUplinks:
         """Whether frames of the session wait to be acknowledged."""
         return any(entry.session is session for entry in self._waiting)
 
-    def became_durable(self, sequence: int) -> None:
+    def became_durable(self, sequence: int, now: int) -> None:
         self.durable = max(self.durable, sequence)
+        self._unmoved_since = now if self.durable < self.taken else None
+
+    def busy_ms(self, sequence: int, now: int) -> int:
+        """How long the node should send no readings, as it has sent `sequence`; 0 if it need not wait. It is heard, and
+        has to know that also while there is nothing to acknowledge."""
+        if sequence > self.taken:
+            return max(1, self.busy_until - now) if self.busy_until is not None else 0
+        is_stalled = self._unmoved_since is not None and now - self._unmoved_since >= STALLED_MS
+        return STALLED_RETRY_MS if sequence > self.durable and is_stalled else 0
 
     def acknowledge(self, now: int) -> bool:
         """Acknowledge the frames whose readings are all durable. True if there were any."""

@@ -17,7 +17,7 @@ MAX_PENDING = 10_000
 MAX_PENDING_BYTES = 16 * 1024 * 1024
 # Readings are tens of bytes; a message beyond this is a mistake and would fill the leaf's link for seconds.
 MAX_PAYLOAD = 64 * 1024
-# A leaf server restarts in well under 5 s; until then nobody needs to know. Later nodes are told to wait.
+# A leaf server restarts in well under 5 s; until then what comes is kept. Later it is refused.
 UNHEALTHY_GRACE_S = 5.0
 BUSY_RETRY_S = 5.0
 
