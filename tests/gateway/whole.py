@@ -24,7 +24,7 @@ from petiole_gateway.hub.hub import monotonic_ms
 from petiole_gateway.nats.leaf_access import read_access
 
 from .memory import MANIFEST, NullLogger
-from .real_time import until
+from .real_time import PATIENCE_S, until
 from .sleepers import SLEEPY
 
 SITE = "site1"
@@ -198,14 +198,14 @@ class World:
         """Return when the server knows all subscriptions. The library's flush() overtakes them."""
         await self.request("$SRV.PING.petiole-gateway")
 
-    async def request(self, subject: str, arguments: Any = None, timeout_s: float = 10, **headers: str) -> Msg:
+    async def request(self, subject: str, arguments: Any = None, timeout_s: float = PATIENCE_S, **headers: str) -> Msg:
         payload = b"" if arguments is None else json.dumps(arguments).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return await self.client.request(subject, payload, timeout=timeout_s, headers=named or None)
 
     async def command(self, device: str, command: str, arguments: Any = None, **headers: str) -> tuple[int, Any]:
         """(0, result), or the code and text of the error."""
-        reply = await self.request(f"dev.{SITE}.{device}.{command}", arguments, timeout_s=10, **headers)
+        reply = await self.request(f"dev.{SITE}.{device}.{command}", arguments, **headers)
         code = (reply.headers or {}).get("Nats-Service-Error-Code")
         if code is None:
             return 0, json.loads(reply.data)
