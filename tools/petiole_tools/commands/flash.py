@@ -77,9 +77,10 @@ def flash(
     """
     check_tools()
     from petiole_tools.flash import flash as work
+    from petiole_tools.flash.wanted import Wanted
 
     secret = os.environ.get("PETIOLE_WIFI_PASSWORD", "")
-    wanted = work.Wanted(
+    wanted = Wanted(
         board=board,
         name=name,
         port=port,

@@ -59,7 +59,7 @@ def run_app(
     """Flash an application whenever it is saved, and follow the log of its node."""
     from petiole_tools.commands.flash import check_tools
     from petiole_tools.flash.edit_loop import edit_loop
-    from petiole_tools.flash.flash import Wanted
+    from petiole_tools.flash.wanted import Wanted
 
     check_tools()
     run(edit_loop(options_of(context), Wanted(board=board, name=name, port=port), app))

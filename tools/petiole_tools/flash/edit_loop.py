@@ -8,14 +8,15 @@ from pathlib import Path
 
 from petiole_tools import node_logs
 from petiole_tools.failure import CliError
-from petiole_tools.flash import flash as work
+from petiole_tools.flash.flash import flash
+from petiole_tools.flash.wanted import Wanted
 from petiole_tools.options import Options
 from petiole_tools.output import note
 
 _LOOK_S = 0.3  # an editor's save is one or two changes within a tenth of it
 
 
-async def edit_loop(options: Options, wanted: work.Wanted, app: Path) -> None:
+async def edit_loop(options: Options, wanted: Wanted, app: Path) -> None:
     """Until cancelled. A mistake in the application is shown and waits for the next save; what is wrong with the board
     at the very first flash ends it. Raises CliError."""
     wanted = replace(wanted, app=app)
@@ -25,7 +26,7 @@ async def edit_loop(options: Options, wanted: work.Wanted, app: Path) -> None:
         while True:
             seen = _changes(app)
             try:
-                result = await work.flash(options, wanted)
+                result = await flash(options, wanted)
                 name = str(result[0]["name"])
                 wanted = replace(wanted, name=name)
                 is_first = False
