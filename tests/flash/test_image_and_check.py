@@ -192,6 +192,15 @@ def test_links_are_those_of_the_board() -> None:
         decide(None, "a", extra={"outbox_byte": 1})
 
 
+def test_a_board_keeps_its_wifi_when_a_project_says_where_the_gateway_is() -> None:
+    first = decide(None, "a", wifi=("home", "secret"))
+    again = decide(first.document, links=["udp://gateway.local"])
+    assert again.settings["links"] == [
+        {"kind": "udp", "host": "gateway.local", "port": 6363, "ssid": "home", "password": "secret"}
+    ]
+    identity.check_arguments(PICO_W, None, ["udp://gateway.local"], None, {})  # what the board has is not known yet
+
+
 def test_a_new_project_is_what_flash_takes_up(petiole: Run, board: BoardVm, tmp_path: Path) -> None:
     code, out, err = petiole("new", "greenhouse", "--board", "unix")
     assert code == 0, err

@@ -114,6 +114,44 @@ async def released(client: Client, name: str) -> AsyncIterator[Document]:
             f"{port['name']} is on {port['host']}, not on this machine",
             f"run it there, or free the port from here: petiole port release {port['name']}",
         )
+    async with lent(client, port):
+        yield port
+
+
+async def held_here(client: Client, path: str, serial: str = "") -> Document | None:
+    """The port of a gateway on this machine that is the one at `path`, None if none has it. CliError if it is unclear.
+
+    A path comes first: several things may have one serial number. A `usb:` port that was not found yet has no path.
+    """
+    found = await _here(client, path)
+    if found is None and serial:
+        name = f"usb:{serial}"
+        found = await _here(client, name)
+        if found is not None and found["path"] != name and not _is_same(found["path"], path):
+            return None
+    return found
+
+
+def _is_same(path: str, other: str) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+async def _here(client: Client, name: str) -> Document | None:
+    for subject in await status_subjects(client, client.site):
+        try:
+            answer = await _ask(client, subject.removesuffix(".status"), "show", {"port": name})
+        except CliError:  # it has just ended, or cannot lend
+            continue
+        if isinstance(answer, dict) and answer["host"] == socket.gethostname():
+            return answer
+        if isinstance(answer, ServiceError) and answer.code == 409:
+            raise CliError(answer.text, _LIST_HINT)
+    return None
+
+
+@asynccontextmanager
+async def lent(client: Client, port: Document) -> AsyncIterator[Document]:
+    """A port that was found, as `released` does it."""
     if port["state"] == "released":
         note(f"{port['name']} was released already, and stays so for {span(port['released_for_s'])}")
         yield port

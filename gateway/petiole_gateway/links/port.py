@@ -57,15 +57,15 @@ def open_port(port: str, baud: int) -> serial.Serial:
         raise PortError(port, str(error), "check cable, path and baud rate", "unusable") from error
 
 
-def permission_hint(path: str) -> str:
-    """Who may open it: the group that udev gives to serial ports, dialout on Debian."""
+def permission_hint(path: str, then: str = "start the gateway again") -> str:
+    """Who may open it: the group that udev gives to serial ports, dialout on Debian. `then`: what a new group needs."""
     try:
         there = os.stat(path)
         group = grp.getgrgid(there.st_gid).gr_name
     except (OSError, KeyError):
         return "the user of the gateway may not use it; a rule of udev can allow that"
     if there.st_gid and there.st_mode & _GROUP_MAY == _GROUP_MAY:
-        return f"sudo usermod -aG {group} {_user()}, then start the gateway again"
+        return f"sudo usermod -aG {group} {_user()}, then {then}"
     return f"its group {group} may not use it either: have a rule of udev give it to the group dialout, mode 0660"
 
 

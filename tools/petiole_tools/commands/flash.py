@@ -57,24 +57,27 @@ def flash(
         str | None, typer.Option(metavar="SSID", help="Its Wi-Fi; the password is in PETIOLE_WIFI_PASSWORD.")
     ] = None,
     image: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Install this MicroPython first: a path or an https address.")
+        str | None,
+        typer.Option(metavar="FILE", help="Install this MicroPython first: a path, or an https or http address."),
     ] = None,
-    sha256: Annotated[str | None, typer.Option(metavar="SUM", help="The image's checksum.")] = None,
+    sha256: Annotated[
+        str | None, typer.Option(metavar="SUM", help="The image's SHA-256: without it none is installed.")
+    ] = None,
     drive: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Where the board's drive is mounted, if it is not found.")
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Without a gateway; show what registers the device later.")
     ] = False,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Take the name from the board that has it now.")
-    ] = False,
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for the join.")] = 60,
+    replace: Annotated[bool, typer.Option("--replace", help="Take the name from the board that has it now.")] = False,
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", min=0, help="How long to wait for the join.")] = 60,
 ) -> None:
     """Make a node of a board: firmware, application, name, key; then wait until the gateway has seen it join.
 
     It may be interrupted at any point and repeated: the board runs the old firmware or the new one.
     """
+    if all_ and port is not None:
+        raise typer.BadParameter("it names one board, --all flashes all of a kind", context, param_hint="--port")
     check_tools()
     from petiole_tools.flash import flash as work
     from petiole_tools.flash.wanted import Wanted

@@ -12,17 +12,10 @@ Facts = tuple[str, tuple[int, ...], str, int, str]
 
 def check(board: Board, facts: Facts) -> str:
     """What runs there, in words for people. Raises WrongBoard, NoMicroPython."""
-    name, version, machine, mpy, build = facts
+    _, version, machine, mpy, build = facts
     release = ".".join(map(str, version[:2]))
-    if name != "micropython":
-        raise NoMicroPython(f"{name} is on the board", f"install MicroPython: --image FILE (boards/{board.name})")
     wanted = board.micropython
-    # The name of a board may have the word, too: "Generic ESP32 module with SPIRAM with ESP32".
-    title, has_mcu, mcu = machine.rpartition(" with ")
-    if not has_mcu:
-        title, mcu = machine, ""
-    if _plain(mcu) != _plain(wanted.mcu):
-        raise WrongBoard(f"this is a {machine}, not a {board.title}", _other(title, mcu, build, "another --port"))
+    title, mcu = check_chip(board, facts)
     other = next((one for one in boards.load_all() if one.name != board.name and _is(one, title, build)), None)
     if other is not None and not _is(board, title, build):
         raise WrongBoard(f"this is a {machine}, not a {board.title}", f"--board {other.name}")
@@ -32,6 +25,20 @@ def check(board: Board, facts: Facts) -> str:
         hint = f"install a newer one: petiole flash --board {board.name} --image FILE --sha256 SUM"
         raise NoMicroPython(f"MicroPython {release} is too old, {wanted.minimum} is the oldest that will do", hint)
     return f"MicroPython {release} on {machine}"
+
+
+def check_chip(board: Board, facts: Facts) -> tuple[str, str]:
+    """The board and the chip, as its MicroPython calls them. Raises WrongBoard, NoMicroPython."""
+    name, _, machine, _, build = facts
+    if name != "micropython":
+        raise NoMicroPython(f"{name} is on the board", f"install MicroPython: --image FILE (boards/{board.name})")
+    # The name of a board may have the word, too: "Generic ESP32 module with SPIRAM with ESP32".
+    title, has_mcu, mcu = machine.rpartition(" with ")
+    if not has_mcu:
+        title, mcu = machine, ""
+    if _plain(mcu) != _plain(board.micropython.mcu):
+        raise WrongBoard(f"this is a {machine}, not a {board.title}", _other(title, mcu, build, "another --port"))
+    return title, mcu
 
 
 def _is(board: Board, title: str, build: str) -> bool:

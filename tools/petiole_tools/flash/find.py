@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from serial.tools import list_ports
@@ -10,6 +12,7 @@ from petiole_tools.boards import Board
 from petiole_tools.flash.errors import NoBoard, SeveralBoards
 
 _WAIT_HINT = "plug it in with a cable that carries data; --wait waits for it, --port names another port"
+_SAME_HINT = "name one by its path; those below /dev/serial/by-path stay with the socket"
 
 
 @dataclass(frozen=True)
@@ -39,21 +42,41 @@ def fitting(board: Board) -> list[BoardPort]:
 
 def choose(board: Board, wanted: str | None) -> BoardPort:
     """The port that is meant: `id:SERIAL` (also `usb:SERIAL`), a path, or the only one that fits. Raises FlashError."""
-    if wanted is not None and wanted.startswith(("id:", "usb:")):
-        serial = wanted.partition(":")[2]
-        for port in present():
-            if port.serial == serial:
-                return port
-        there = ", ".join(port.serial for port in present() if port.serial) or "none"
-        raise NoBoard(f"no port has the USB serial number {serial}", f"present: {there}")
     if wanted is not None:
-        return next((port for port in present() if port.path == wanted), BoardPort(wanted))
+        return named(wanted)
     found = fitting(board)
     if not found:
         if not board.usb.ids:
             raise NoBoard(f"{board.name} has no USB port to be found by", "name one: --port /dev/…")
         raise NoBoard(f"no {board.name} is on a USB port", _WAIT_HINT)
     if len(found) > 1:
-        lines = [f"--port {f'id:{port.serial}' if port.serial else port.path}   {port.shown}" for port in found]
-        raise SeveralBoards(f"{len(found)} ports may be a {board.name}", "name one of them, or take --all", lines)
+        raise SeveralBoards(
+            f"{len(found)} ports may be a {board.name}", "name one of them, or take --all", _listed(found)
+        )
     return found[0]
+
+
+def named(wanted: str) -> BoardPort:
+    """The port of this name: `id:SERIAL` (also `usb:SERIAL`), or a path. Raises FlashError."""
+    if not wanted.startswith(("id:", "usb:")):
+        where = os.path.realpath(wanted)
+        same = next((port for port in present() if os.path.realpath(port.path) == where), None)
+        return BoardPort(wanted) if same is None else BoardPort(wanted, same.serial, same.shown)
+    serial = wanted.partition(":")[2]
+    found = [port for port in present() if port.serial and port.serial == serial]
+    if not found:
+        there = ", ".join(sorted({port.serial for port in present() if port.serial})) or "none"
+        raise NoBoard(f"no port has the USB serial number {serial}", f"present: {there}")
+    if len(found) > 1:  # converters of one make may all have one number; a chip may have several ports
+        raise SeveralBoards(f"{len(found)} ports have the USB serial number {serial}", _SAME_HINT, _listed(found))
+    return found[0]
+
+
+def _listed(ports: Sequence[BoardPort]) -> list[str]:
+    """How each can be named alone."""
+    serials = [port.serial for port in present()]
+    lines = []
+    for port in sorted(ports, key=lambda port: (port.serial, port.path)):
+        is_alone = port.serial and serials.count(port.serial) == 1
+        lines.append(f"--port {f'id:{port.serial}' if is_alone else port.path}   {port.shown}")
+    return lines

@@ -10,11 +10,13 @@ from typing import Any
 from petiole_tools import boards
 from petiole_tools.boards import Board
 from petiole_tools.failure import CliError
-from petiole_tools.flash import find, image, payload, project, registry
-from petiole_tools.flash.errors import NoBoard
+from petiole_tools.flash import find, identity, image, payload, project, registry
+from petiole_tools.flash.errors import BadImage, NoBoard
 from petiole_tools.flash.find import BoardPort
+from petiole_tools.flash.names import names
 from petiole_tools.flash.one_board import Job, flash_one
 from petiole_tools.flash.report import Report
+from petiole_tools.flash.stoppable import abandonable
 from petiole_tools.flash.wanted import Wanted
 from petiole_tools.options import Options
 from petiole_tools.output import note, say_json
@@ -28,16 +30,12 @@ async def flash(options: Options, wanted: Wanted) -> list[dict[str, Any]]:
     if wanted.board is None:
         raise CliError("which board is it?", "--board BOARD, or board = … in petiole.toml; `petiole boards` lists them")
     board = boards.load(wanted.board)
-    if (wanted.image is None) != (wanted.sha256 is None):
-        raise CliError("--image and --sha256 go together", "whoever offers an image shows its SHA-256")
-    data = None
-    if wanted.image is not None and wanted.sha256 is not None:
-        data = await asyncio.to_thread(image.fetch, wanted.image, wanted.sha256)
-        image.check(board, data)
+    _check_arguments(board, wanted, extra)
     client = None if wanted.is_offline else await registry.reach(options)
     try:
-        targets = await _targets(board, wanted)
         built = await asyncio.to_thread(payload.build, board, app)
+        data = await _image(board, wanted)
+        targets = await _targets(board, wanted)
         job = Job(client, board, wanted, extra, built, data, keeps_name=wanted.all)
         if wanted.all:
             results = await _flash_all(job, targets, options.as_json)
@@ -49,6 +47,30 @@ async def flash(options: Options, wanted: Wanted) -> list[dict[str, Any]]:
     if options.as_json:
         say_json({"boards": results} if wanted.all else results[0])
     return results
+
+
+def _check_arguments(board: Board, wanted: Wanted, extra: dict[str, Any]) -> None:
+    """What is wrong whatever is on the cable, before anything there is stopped. Raises CliError."""
+    if (wanted.image is None) != (wanted.sha256 is None):
+        raise CliError("--image and --sha256 go together", "whoever offers an image shows its SHA-256")
+    if wanted.sha256 is not None:
+        image.check_sum(wanted.sha256)
+        image.check_tool(board)
+    identity.check_arguments(board, wanted.name, wanted.links, wanted.wifi, extra)
+
+
+async def _image(board: Board, wanted: Wanted) -> bytes | None:
+    """The image to install, checked. Raises BadImage."""
+    if wanted.image is None or wanted.sha256 is None:
+        return None
+    source, sha256 = wanted.image, wanted.sha256
+    try:
+        async with asyncio.timeout(image.DOWNLOAD_S):
+            data = await abandonable(lambda: image.fetch(source, sha256))
+    except TimeoutError as error:
+        raise BadImage(f"{source} has not come within {image.DOWNLOAD_S:g} s", "fetch it, and name its path") from error
+    image.check(board, data)
+    return data
 
 
 def _with_project(wanted: Wanted) -> tuple[Wanted, dict[str, Any], Path]:
@@ -91,17 +113,21 @@ async def _targets(board: Board, wanted: Wanted) -> list[BoardPort]:
 async def _flash_all(job: Job, targets: list[BoardPort], is_quiet: bool) -> list[dict[str, Any]]:
     """Side by side: each board has a cable of its own. All are tried; CliError if any has failed."""
 
-    async def one(target: BoardPort) -> dict[str, Any] | CliError:
-        base = job.wanted.name
-        own = replace(job.wanted, name=f"{base}-{target.serial[-6:].lower()}" if base else None)
-        report = Report(target.serial or target.path, is_quiet)
+    base = job.wanted.name
+    wanted_names = [None] * len(targets) if base is None else names(base, targets)
+    serials = [target.serial for target in targets]
+
+    async def one(target: BoardPort, name: str | None) -> dict[str, Any] | CliError:
+        own = replace(job.wanted, name=name)
+        is_alone = bool(target.serial) and serials.count(target.serial) == 1
+        report = Report(target.serial if is_alone else target.path, is_quiet)
         try:
             return await flash_one(replace(job, wanted=own), target, report)
         except CliError as error:
             report.step("failed", f"{error.problem}; {error.hint}")
             return error
 
-    results = await asyncio.gather(*(one(target) for target in targets))
+    results = await asyncio.gather(*map(one, targets, wanted_names))
     failures = [result for result in results if isinstance(result, CliError)]
     if failures:
         worst = CliError(f"{len(failures)} of {len(targets)} boards were not flashed", failures[0].hint)

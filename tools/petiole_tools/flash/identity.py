@@ -17,6 +17,7 @@ from petiole_tools.devices import node_link
 from petiole_tools.failure import CliError
 
 FILE = "petiole.json"
+_LATER = ("known", "to the board, perhaps")  # a Wi-Fi
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def decide(
     is_known = old.get("name") == name and _is_key(old.get("key"))
     settings = {**old, **extra, "name": name, "key": old["key"] if is_known else secrets.token_hex(wire.KEY_LENGTH)}
     if links or wifi or not old.get("links"):
-        settings["links"] = _links(board, links, wifi)
+        settings["links"] = _links(board, links, wifi or _wifi(old.get("links")))
     try:
         checked = node_settings.check(settings, LEVELS)
     except SettingsError as error:
@@ -59,6 +60,13 @@ def decide(
         if any(f" {key} " in text for key in extra):
             raise CliError(f"petiole.toml: {text}", "correct its [settings]")
     return Identity(name, settings["key"], settings, is_known)
+
+
+def check_arguments(
+    board: Board, name: str | None, links: list[str], wifi: tuple[str, str] | None, extra: dict[str, Any]
+) -> None:
+    """What can be wrong about them whatever is on the board. CliError."""
+    decide(board, None, name or "unnamed", links, wifi or (_LATER if links else None), extra)
 
 
 def has_name(there: bytes | None) -> bool:
@@ -80,6 +88,14 @@ def _links(board: Board, links: list[str], wifi: tuple[str, str] | None) -> list
         if entry["kind"] == "udp" and wifi is None and board.port != "unix":
             raise CliError("a link over UDP needs a Wi-Fi", "--wifi SSID; its password is in PETIOLE_WIFI_PASSWORD")
     return entries
+
+
+def _wifi(links: object) -> tuple[str, str] | None:
+    """The Wi-Fi that a board has already."""
+    for link in links if isinstance(links, list) else []:
+        if isinstance(link, dict) and link.get("kind") == "udp" and isinstance(link.get("ssid"), str):
+            return link["ssid"], str(link.get("password", ""))
+    return None
 
 
 def _parsed(there: bytes | None) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from typing import Any, Self
 from mpremote.transport import TransportError, TransportExecError
 from mpremote.transport_serial import SerialTransport
 
+from petiole_gateway.links.port import permission_hint
+from petiole_tools.doctor.serial_ports import holders_of
 from petiole_tools.flash.errors import BoardFull, BoardLost, FlashError, NoBoard, NoMicroPython, PortBusy, PortForbidden
 
 AGENT = Path(__file__).parent / "agent.py"
@@ -25,6 +27,7 @@ CHUNK = 768  # bytes of a file in one step: 1 KB as base64, which a board of 100
 ANSWER_S = 12.0  # the longest step is hashing 100 KB, or erasing as much: seconds
 PROMPT_S = 3.0  # a node yields to Ctrl-C within milliseconds, but for a flash write
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
+_MAX_HOLDERS = 3  # named of those that have a port open
 _GONE = (OSError, termios.error, struct.error, TransportError)
 
 
@@ -222,20 +225,29 @@ def _why_not(path: str, error: OSError | None) -> FlashError:
     import fcntl  # noqa: PLC0415 - only here
     import os  # noqa: PLC0415
 
+    shown = "`mpremote connect list` shows the ports that are there"
+    is_port = True
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
     except OSError as reason:
         error = reason
     else:
         try:
+            is_port = os.isatty(fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as reason:
             error = reason
         finally:
             os.close(fd)
     code = error.errno if error is not None else None
+    if not is_port or code in (errno.EISDIR, errno.ENOTDIR):
+        return NoBoard(f"{path} is no serial port", shown)
     if code in (errno.EACCES, errno.EPERM):
-        return PortForbidden(f"{path}: permission denied", "sudo usermod -aG dialout $USER, then log in again")
+        return PortForbidden(f"{path}: permission denied", permission_hint(path, "log in anew"))
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
-        return NoBoard(f"there is no port {path}", "`mpremote connect list` shows the ports that are there")
-    return PortBusy(f"{path}: another program has it open", "`petiole port release` if it is the gateway, else end it")
+        return NoBoard(f"there is no port {path}", shown)
+    if error is None or code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
+        holders = ", ".join(f"{who} (process {pid})" for pid, who in holders_of(path)[:_MAX_HOLDERS])
+        problem = f"{path}: another program has it open" + (f": {holders}" if holders else "")
+        return PortBusy(problem, "`petiole port release` if it is the gateway, else end it")
+    return NoBoard(f"{path}: {(error.strerror or str(error)).lower()}", "pull the cable, put it in, and try again")
