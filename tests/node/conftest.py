@@ -10,7 +10,9 @@ import pytest
 from petiole_tools.sim.nodes import NodeSpec, SimNode, Simulation
 from petiole_tools.sim.runtime import find_micropython
 
+from .chip_node import ChipNode
 from .peer import Peer
+from .wake_rig import APP, LINKS, Begin
 
 KEY = bytes(range(16))
 
@@ -51,3 +53,27 @@ async def start(peer: Peer, tmp_path: Path) -> AsyncIterator[Start]:
         print("console", *peer.lines, sep="\n  ")
     # What the event loop still has to close.
     await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def begin(peer: Peer, tmp_path: Path) -> AsyncIterator[Begin]:
+    """`await begin(chip, options of wake_app, **settings)`: a sleepy node on a model of that chip."""
+    made: list[ChipNode] = []
+
+    async def start(chip: str, options: dict[str, Any] | None = None, **settings: Any) -> ChipNode:
+        values = {"period_s": 1, "awake_ms": 4000, "folder": "/flash", "watchdog_s": 8, **settings}
+        gateway = peer.udp().address
+        spec = NodeSpec("leaf", KEY, LINKS[chip], gateway, app=APP, options=options or {}, settings=values)
+        node = ChipNode(chip, spec, tmp_path / f"node{len(made)}")
+        made.append(node)
+        await node.start()
+        if LINKS[chip] == "uart":
+            assert node.path is not None
+            peer.serial(node.path, "uart")
+        return node
+
+    yield start
+    for node in made:
+        await node.stop()
+        print(node.ends, *node.log, sep="\n  ")
+    print(peer.dropped)

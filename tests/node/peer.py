@@ -154,6 +154,8 @@ class Peer:
         self.durable = 0  # on the disk
         self._told = 0  # sequence, in the last accept for a node without a memory of its numbers
         self.rejects_total = 0
+        self.on_record: list[Callable[[Reading | Record], None]] = []
+        self.on_join: list[Callable[[], None]] = []  # a session became current
         self._random = random.Random(seed)
         self._current: Session | None = None
         self._provisional: list[tuple[Session, join.JoinRequest]] = []
@@ -170,6 +172,11 @@ class Peer:
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self.links: list[SerialPort | UdpPort] = []
+
+    @property
+    def session(self) -> Session | None:
+        """The current one."""
+        return self._current
 
     # Links and life ----------------------------------------------------------------------------------------
 
@@ -350,9 +357,13 @@ class Peer:
                 if not self.manifest or manifest.digest(cbor.encode(self.manifest)) != request.manifest_hash:
                     self.manifest = {}
                     session.send(Encoded(bytes((wire.MANIFEST_REQUEST,))))
+                for joined in self.on_join:
+                    joined()
                 return
 
     def _take(self, record: Reading | Record) -> None:
+        for take in self.on_record:
+            take(record)
         if isinstance(record, Reading):
             self._take_reading(record)
             return

@@ -3,98 +3,14 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from petiole import cbor, wire
-from petiole.items import Encoded
-from petiole.records import Record
-from petiole_tools.sim.nodes import NodeSpec
-
 from .board import Board
-from .chip_node import ChipNode
-from .conftest import KEY
 from .peer import Peer
+from .wake_rig import CHIPS, Begin, Mail, check, executed, taken, values
 
-APP = Path(__file__).parent / "wake_app.py"
 DAY = 86_400_000
-CHIPS = ("esp32", "rp2")
-LINKS = {"esp32": "udp", "rp2": "uart"}
-
-Begin = Callable[..., Awaitable[ChipNode]]
-
-
-@pytest.fixture
-async def begin(peer: Peer, tmp_path: Path) -> AsyncIterator[Begin]:
-    made: list[ChipNode] = []
-
-    async def start(chip: str, options: dict[str, Any] | None = None, **settings: Any) -> ChipNode:
-        values = {"period_s": 1, "awake_ms": 4000, "folder": "/flash", "watchdog_s": 8, **settings}
-        gateway = peer.udp().address
-        spec = NodeSpec("leaf", KEY, LINKS[chip], gateway, app=APP, options=options or {}, settings=values)
-        node = ChipNode(chip, spec, tmp_path / f"node{len(made)}")
-        made.append(node)
-        await node.start()
-        if LINKS[chip] == "uart":
-            assert node.path is not None
-            peer.serial(node.path, "uart")
-        return node
-
-    yield start
-    for node in made:
-        await node.stop()
-        print(node.ends, *node.log, sep="\n  ")
-    print(peer.dropped)
-
-
-def values(peer: Peer) -> list[int]:
-    return [value for _, value, _ in peer.readings]
-
-
-def taken(node: ChipNode) -> dict[int, tuple[bool, int]]:
-    """Of each value whose `publish` returned: whether it was stored, and when it was taken."""
-    path = node.folder / "taken.txt"
-    rows = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
-    return {int(value): (stored == "1", int(at)) for value, stored, at in rows}
-
-
-def executed(node: ChipNode) -> list[str]:
-    path = node.folder / "executed.txt"
-    return path.read_text().splitlines() if path.exists() else []
-
-
-def check(peer: Peer, node: ChipNode, within_ms: int = 1500) -> None:
-    """Once, in order, with the time at which each was taken."""
-    got = values(peer)
-    assert got == sorted(set(got))
-    known = taken(node)
-    wrong = [(value, at - known[value][1]) for _, value, at in peer.readings if value in known]
-    assert all(abs(error) <= within_ms for _, error in wrong), wrong
-
-
-class Mail:
-    def __init__(self, peer: Peer) -> None:
-        self.peer = peer
-        self.results: list[list[Any]] = []
-        take = peer._take
-
-        def also(record: Any) -> None:
-            if isinstance(record, Record) and record.kind == wire.MAIL_RESULT:
-                self.results.append(list(record.value))
-            take(record)
-
-        peer._take = also  # type: ignore[method-assign]
-
-    def send(self, item: int, name: str, arguments: list[Any], attempt: int = 1) -> None:
-        number = next(entry[0] for entry in self.peer.manifest["cmd"] if entry[1] == name)
-        record = [item, number, arguments] if attempt == 1 else [item, number, arguments, attempt]
-        session = self.peer._current
-        assert session is not None
-        session.send(Encoded(bytes((wire.MAIL,)) + cbor.encode(record)))
-        session.is_suspended = True  # until the node is heard
 
 
 @pytest.mark.parametrize("chip", CHIPS)
@@ -223,7 +139,6 @@ async def test_a_handler_that_hangs_is_ended_by_the_watchdog_and_comes_again(pee
     mail.send(71, "hang", [])
     await peer.joined(2)
     assert node.ends[-1] == "watchdog"
-    mail.send(71, "hang", [], 2)
     await peer.wait(lambda: bool(mail.results))
     assert mail.results[0] == [71, 0, "done"]
     assert executed(node) == ["hang False", "hang True"]
