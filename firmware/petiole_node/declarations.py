@@ -37,8 +37,9 @@ class Declarations:
         """Declare a stream of readings. `type`: f number, i integer, b boolean, s text, x bytes, a any.
 
         `when_full`: what goes when a durable outbox (`outbox_bytes`) has no room: "drop-oldest"; "drop-newest", what is
-        stored stays and `publish` raises QueueFull; "keep-last", all but the newest; "thin-out", every second one,
-        again and again. What went is counted, and the gateway hears how much. An outbox in RAM makes `publish` wait.
+        stored stays and `publish` raises QueueFull; "keep-last", all but the newest; "thin-out", every second one where
+        they lie closest, again and again, so what stays covers all the time. What went is counted, and the gateway
+        hears how much. An outbox in RAM makes `publish` wait.
         """
         self._check_declaration("channel", name, [str(entry[1]) for entry in self._channels])
         if len(self._channels) == wire.MAX_CHANNELS:

@@ -228,7 +228,8 @@ class DurableOutbox(Numbering):
         if len(sizes) < _READINGS // 2 and sum(sizes) < self._ram // 2:
             return
         channels = bytes([item.channel for item in self.waiting])
-        kept = shedding.keep(channels, sizes, self._policies, sum(sizes) // 2, False)
+        moments = [item.taken for item in self.waiting]
+        kept = shedding.keep(channels, sizes, moments, self._policies, sum(sizes) // 2, False)
         if kept is None:  # all is of channels that keep the old
             half = len(sizes) // 2
             kept = bytearray(b"\x01" * half + b"\x00" * (len(sizes) - half))

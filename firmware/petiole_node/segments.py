@@ -29,6 +29,7 @@ if MYPY:
 SEGMENT = 4096  # bytes: one block of flash, which a file of one byte takes as well
 MIN_SEGMENTS = 4  # one is written, two are merged
 _MERGED_BATCH = 1024  # bytes of readings that are in RAM while two segments become one
+_MOMENT_BITS = 4  # of ms: half a year in units of 16 ms is a small integer on boards
 _STATE = "state"
 _MERGED = "merged"
 _MAGIC = 0xB2
@@ -242,6 +243,9 @@ class Segments:
         """Make one segment of two. Returns how many readings are gone, -1 if it would be too large."""
         channels = bytearray()
         sizes: list[int] = []
+        moments: list[int] = []
+        clock = last = -1
+        moment = distance = 0
         bases: dict[int, int] = {}
         boot = -1
         room = SEGMENT - SEGMENT // _MERGED_BATCH * batch.OVERHEAD
@@ -253,11 +257,17 @@ class Segments:
                 bases[part.boot] = min(part.base, bases.get(part.boot, part.base))
                 at = part.next_at
                 while part.step():
+                    # How far two clocks are from each other nobody knows: as two readings before.
+                    delta = part.base + part.delta >> _MOMENT_BITS
+                    distance = distance if part.boot != clock else max(1, delta - last)
+                    clock, last = part.boot, delta
+                    moment += distance
+                    moments.append(moment)
                     channels.append(part.channel)
                     # The distance to a base further back may take a byte or two more.
                     sizes.append(part.next_at - at + 2)
                     at = part.next_at
-        kept = shedding.keep(channels, sizes, policies, room, is_gentle)
+        kept = shedding.keep(channels, sizes, moments, policies, room, is_gentle)
         if kept is None:
             return -1
         number = sum(kept)

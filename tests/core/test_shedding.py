@@ -3,9 +3,10 @@ from petiole.shedding import LAST, NEWEST, OLDEST, THIN
 from tests.core.support import Rng
 
 
-def kept(channels, policies, room, is_gentle=False, size=10):
+def kept(channels, policies, room, is_gentle=False, size=10, moments=None):
     """Positions of the readings that stay; None if it cannot be done."""
-    flags = shedding.keep(bytes(channels), [size] * len(channels), policies, room, is_gentle)
+    moments = moments or list(range(len(channels)))
+    flags = shedding.keep(bytes(channels), [size] * len(channels), moments, policies, room, is_gentle)
     return None if flags is None else [i for i, flag in enumerate(flags) if flag]
 
 
@@ -39,17 +40,26 @@ def test_two_thinned_channels_are_thinned_alike():
     assert kept([3, 4] * 4, {3: THIN, 4: THIN}, 40) == [2, 3, 6, 7]
 
 
+def test_what_lies_closest_is_thinned_first_wherever_it_lies():
+    moments = [0, 8, 16, 24, 25, 26, 27, 28]
+    assert kept([3] * 8, {3: THIN}, 60, moments=moments) == [0, 1, 2, 3, 5, 7]
+    assert kept([3] * 8, {3: THIN}, 40, moments=moments) == [0, 1, 2, 7]
+    assert kept([3] * 8, {3: THIN}, 20, moments=moments) == [1, 7]
+    assert kept([3] * 4, {3: THIN}, 10, moments=[5] * 4) == [3]
+
+
 def test_what_is_stored_of_a_newest_channel_stays():
     assert kept([1, 0, 1, 0], {1: NEWEST}, 20) == [0, 2]
     assert kept([1, 0, 1, 0], {1: NEWEST}, 19) is None
 
 
-def test_the_order_of_the_policies_is_last_thin_oldest():
+def test_the_order_of_the_policies_is_last_half_of_thin_oldest():
     channels = [2, 3, 0, 2, 3, 0, 2, 3, 0, 2, 3, 0]
     policies = {2: LAST, 3: THIN}
     assert kept(channels, policies, 90) == [1, 2, 4, 5, 7, 8, 9, 10, 11]
     assert kept(channels, policies, 70) == [2, 4, 5, 8, 9, 10, 11]
-    assert kept(channels, policies, 40) == [8, 9, 10, 11]
+    assert kept(channels, policies, 40) == [4, 9, 10, 11]
+    assert kept(channels, policies, 20) == [9, 10]
     assert kept(channels, policies, 10) == [10]
 
 
@@ -67,7 +77,8 @@ def test_what_stays_always_fits_and_is_missed_only_when_protected():
         sizes = [1 + rng.below(70) for _ in range(number)]
         policies = {channel: rng.below(4) for channel in range(6)}
         room = rng.below(1 + sum(sizes))
-        flags = shedding.keep(channels, sizes, policies, room, False)
+        moments = sorted([rng.below(100) for _ in range(number)])
+        flags = shedding.keep(channels, sizes, moments, policies, room, False)
         protected = sum([size for c, size in zip(channels, sizes) if policies[c] == NEWEST])
         if flags is None:
             assert protected > room

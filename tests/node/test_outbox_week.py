@@ -1,5 +1,6 @@
 """A week without a gateway, in the node's own time: what an outbox of 16 KB keeps of it, and what it counts."""
 
+import itertools
 from pathlib import Path
 
 from petiole import shedding
@@ -7,7 +8,8 @@ from petiole import shedding
 from .outbox_rig import Life, World, check
 from .outbox_scenarios import MIXED
 
-MINUTES = 7 * 24 * 60
+DAY = 24 * 60
+MINUTES = 7 * DAY
 
 
 def test_an_outbox_that_is_full_for_a_week_keeps_what_its_channels_say(tmp_path: Path) -> None:
@@ -29,4 +31,9 @@ def test_an_outbox_that_is_full_for_a_week_keeps_what_its_channels_say(tmp_path:
     assert kept[shedding.OLDEST][-1] == MINUTES - 3
     assert kept[shedding.NEWEST][:10] == list(range(2, 42, 4))
     assert kept[shedding.LAST][-1] == MINUTES - 1
-    assert kept[shedding.THIN][-1] == MINUTES
+    # Of the whole week, and without a hole of a day: the others leave it room for 20 readings beside the newest 100.
+    thin = kept[shedding.THIN]
+    assert thin[-1] == MINUTES
+    holes = [newer - older for older, newer in itertools.pairwise([0, *thin])]
+    assert max(holes) < DAY, holes
+    assert len(thin) >= 100
