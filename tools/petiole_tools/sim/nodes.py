@@ -122,7 +122,8 @@ class SimNode:
 
     async def start(self) -> None:
         """Install the firmware, make the link, start the process."""
-        self._install()
+        # Building the firmware takes seconds, in which a connection of this loop to NATS would not answer a ping.
+        await asyncio.to_thread(self._install)
         spec = self.spec
         if spec.kind == "udp":
             self._relay = UdpRelay(spec.gateway, spec.impairment, spec.seed)
