@@ -150,6 +150,7 @@ class Message:
         self.item = item
         self.number = number
         self.parts = [Fragment(self, index, data) for index in range(reassembly.count(len(data)))]
+        self._last = self.parts[-1:]
         self.probe_at: int | None = None  # all parts have arrived; when to ask what became of them
         self.probes = 0
 
@@ -166,16 +167,11 @@ class Message:
     def again(self) -> "list[Fragment]":
         """The parts to send because the peer has not said that it took the message: the last one, which makes it
         repeat what it said, or all, because it may have forgotten them."""
-        return self.parts if self._wants_all() else self.parts[-1:]
-
-    def _wants_all(self) -> bool:
-        return (self.probes + 1) % (wire.MESSAGE_PROBES + 1) == 0
+        return self._last if (self.probes + 1) % (wire.MESSAGE_PROBES + 1) else self.parts
 
     def retry(self) -> None:
         """They are queued again. Needs no memory."""
-        wants_all = self._wants_all()
-        for part in self.parts:
-            if wants_all or part is self.parts[-1]:
-                part.is_done = False
+        for part in self.again():
+            part.is_done = False
         self.probes += 1
         self.probe_at = None

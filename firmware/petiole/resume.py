@@ -72,7 +72,7 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
         endpoint.clock.is_doubtful = bool(is_doubtful)
     keys = endpoint.joiner.keys(fixed[:_REQUEST], fixed[_REQUEST:_ORIGIN])[0]
     address = int.from_bytes(fixed[_ORIGIN : _ORIGIN + 2], "big")
-    session = Session(keys, address, wire.WINDOW_UPLINK, now, False, send_counter)
+    session = Session(keys, address, wire.WINDOW_UPLINK, now, send_counter)
     session.replay.highest = highest
     session.replay.bitmap = bitmap
     session.messages.next_number = message_number

@@ -5,12 +5,12 @@ only a gateway knows is above it.
 """
 
 from petiole import counter as counters
+from petiole import filling, records, wire
 from petiole import frame as frames
-from petiole import records, wire
 from petiole.acks import Acks
 from petiole.errors import QueueFull
-from petiole.incoming import Incoming, has_confirmed
-from petiole.items import Fragment, Item, Measured, Message, is_confirmed, order_of
+from petiole.incoming import Incoming
+from petiole.items import Fragment, Item, Measured, is_confirmed, order_of
 from petiole.messages import Messages
 from petiole.reassembly import Reassembly
 from petiole.records import Reading, Record, Writer
@@ -24,30 +24,21 @@ if MYPY:
 MAX_QUEUE = 160  # items: 127 readings on the wire and what else a node has to say
 _ORDERS = 32  # places in the order for one item: itself and its fragments
 _READINGS = 1 << 28  # added to the order of confirmed readings: everything else goes first
-_SHORTAGE_MS = 1000  # a message that there is no memory for waits so long: others are sent, and give memory back
 
 
 class Session:
-    """`window`: frames in flight that ask for an ack. `defers_readings`: the owner acknowledges confirmed readings."""
+    """`window`: frames in flight that ask for an ack."""
 
-    def __init__(
-        self,
-        keys: "Keys",
-        address: int,
-        window: int,
-        now: int,
-        defers_readings: bool = False,
-        send_counter: int = 1,
-        floor: int = 0,
-    ) -> None:
+    floor = 0  # the highest counter that counts as opened from the start
+
+    def __init__(self, keys: "Keys", address: int, window: int, now: int, send_counter: int = 1) -> None:
         self.keys = keys
         self.address = address
         self.is_addressed = False  # whether our frames carry the address; the link decides
         self.send_counter = send_counter
         self.acked_counter = 0  # highest of ours that the peer acknowledged
         self.recovery = Recovery(window)
-        self.replay = counters.ReplayWindow(floor)
-        self.floor = floor
+        self.replay = counters.ReplayWindow(0)
         self.is_suspended = False  # the peer, or the node itself, sleeps
         self.queue: list[Item] = []
         self.dropped: dict[str, int] = {}
@@ -61,14 +52,11 @@ class Session:
         self.needs_floor = False
         self.clock_offset: int | None = None  # time = now + offset
         self.trace: "Trace | None" = None  # sees every plaintext, for people who look on
-        self._defers = defers_readings
         self._acks = Acks()
         self._notices: list[bytes] = []  # records that ask for no ack
         self._reassembly = Reassembly()
         self.messages = Messages()  # of ours
         self._order = 0
-        self._floor_due = False
-        self._references = counters.References()
 
     # Sending -----------------------------------------------------------------------------------------------
 
@@ -95,13 +83,6 @@ class Session:
         """Encoded records that ask for no ack and go out with the next frame, at once."""
         self._notices.append(data)
 
-    def acknowledge(self, incoming: Incoming, now: int) -> None:
-        """The readings of a deferred frame are durable."""
-        if incoming.message is not None:
-            self._say_taken(incoming.message)
-        if incoming.is_frame_deferred:
-            self._acks.add(incoming.counter, now)
-
     def suspend(self) -> None:
         """One of the ends sleeps. Until a frame is opened nothing is sent and no time runs out; then what was in flight
         is sent again."""
@@ -117,7 +98,7 @@ class Session:
     def is_settled(self, now: int) -> bool:
         """Nothing is to be said, and all that was said is acknowledged. Ends of mail items are not waited for, and
         neither are readings that a busy gateway does not take."""
-        if self._acks.due or self._notices or self._floor_due or self.messages.open:
+        if self._acks.due or self._notices or self.messages.open:
             return False
         is_paused = now < self.paused_until
         for item in self.recovery.unfinished() + self.queue:
@@ -131,8 +112,6 @@ class Session:
             return None
         self._recover(now)
         writer = Writer(self._room(), self.acked_sequence)
-        if self._floor_due:
-            writer.add(bytes((wire.COUNTER_FLOOR,)) + self.floor.to_bytes(4, "big"))
         taken = 0
         while taken < len(self._notices) and writer.add(self._notices[taken]):
             taken += 1
@@ -149,7 +128,7 @@ class Session:
         items: list[Item] = []
         kept = self.queue
         if is_waiting:
-            items, kept = self._write_items(writer, now)
+            items, kept = filling.fill(self, writer, now)
             if not writer.data:
                 return None  # what waited turned out to be a third long message
         counter = self.send_counter
@@ -164,7 +143,6 @@ class Session:
         self.queue = kept
         self._notices = notices
         self._acks.due = left
-        self._floor_due = False
         return frame
 
     def _room(self) -> int:
@@ -185,7 +163,8 @@ class Session:
         is_long = is_again or counter - self.acked_counter >= wire.COUNTER_LONG_AFTER
         return frames.seal_data(self.keys, counter, plaintext, self._shown_address(), is_long)
 
-    def _is_held(self, item: Item, now: int) -> bool:
+    def is_held(self, item: Item, now: int) -> bool:
+        """Whether it waits for something else than its turn."""
         if item.is_long and (self.messages.are_full or now < self.messages_from):
             return True
         if not isinstance(item, Measured) or item.sequence is None:
@@ -193,54 +172,7 @@ class Session:
         return now < self.paused_until or item.sequence - self.oldest_sequence >= wire.MAX_SEQUENCES_AHEAD
 
     def _has_sendable(self, now: int) -> bool:
-        return any(not item.is_done and not self._is_held(item, now) for item in self.queue)
-
-    def _write_items(self, writer: Writer, now: int) -> "tuple[list[Item], list[Item]]":
-        """Write items of the queue into the frame, oldest first, as many as fit. Returns them, and what stays in the
-        queue."""
-        written: list[Item] = []
-        kept: list[Item] = []
-        is_empty = True  # but for what asks for no ack
-        is_full = False
-        position = 0
-        while position < len(self.queue):
-            item = self.queue[position]
-            position += 1
-            if item.is_done:
-                continue
-            if is_full or self._is_held(item, now):
-                kept.append(item)
-                continue
-            if not item.write(writer, self, now):
-                if is_empty and not isinstance(item, Fragment):
-                    item.is_long = True
-                    position -= 1
-                    if not self._is_held(item, now):
-                        self._cut(position, now)
-                else:
-                    is_full = True
-                    kept.append(item)
-                continue
-            written.append(item)
-            if item.is_reliable:
-                is_empty = False
-            if isinstance(item, Fragment):
-                is_full = True  # its data runs to the end of the frame
-        return written, kept
-
-    def _cut(self, position: int, now: int) -> None:
-        """Replace an item of the queue by its fragments."""
-        item = self.queue[position]
-        id = self.send_counter & 0xFFFF
-        try:
-            message = Message(item, self.messages.next_number, item.message(self, now))
-            queue = self.queue[:position] + message.parts + self.queue[position + 1 :]
-            self.messages.add(message)
-        except MemoryError:
-            self.messages_from = max(self.messages_from, now + _SHORTAGE_MS)
-            raise
-        self.queue = queue
-        item.left(id)
+        return any(not item.is_done and not self.is_held(item, now) for item in self.queue)
 
     def message_writer(self) -> Writer:
         return Writer(wire.MAX_MESSAGE, None)  # the same bytes may be sent much later
@@ -294,10 +226,11 @@ class Session:
     def settle(self, incoming: Incoming, now: int) -> None:
         """The owner has taken the records of a frame, but those that are deferred: now it is acknowledged. Without, the
         peer says them again in another frame."""
-        for message in incoming.whole:
-            self._say_taken(message)
+        if incoming.whole is not None:
+            self._say_taken(incoming.whole)
         if incoming.asks_for_ack:
-            self._acks.add(incoming.counter, now + wire.ACK_DELAY_MS if incoming.is_answered else now)
+            is_answered = any(isinstance(r, Record) and r.kind in (wire.REQUEST, wire.MAIL) for r in incoming.records)
+            self._acks.add(incoming.counter, now + wire.ACK_DELAY_MS if is_answered else now)
 
     def open_data(self, part: "Split", now: int, reference: int = 0) -> "Incoming | str":
         """Open a DATA frame. A string is a drop reason. To be followed by `settle`."""
@@ -308,30 +241,31 @@ class Session:
         counter, plaintext = frames.open_near(self.keys, part, value, bits, offset, expected, self.floor)
         if plaintext is None:
             return "tag"
-        if not self.replay.check(counter):
-            self._floor_due = self._floor_due or 0 < counter <= self.floor
+        admitted = self._admit(counter, reference)
+        if admitted is None:
             return "replayed"
-        if self._defers:
-            reference = self._references.of(counter, self.replay.highest, reference)
         self.replay.mark(counter)
         self._opened(now)
         if self.trace is not None:
             self.trace(True, counter, plaintext)
-        taken = records.taken(plaintext, reference)
+        taken = records.taken(plaintext, admitted)
         if isinstance(taken, str):
             return taken
-        out: list[Reading | Record] = []
-        incoming = Incoming(counter, out, self._defers and has_confirmed(taken), records.asks_for_ack(taken))
+        incoming = Incoming(counter, records.asks_for_ack(taken))
         for record in taken:
             if isinstance(record, Record) and record.kind == wire.FRAGMENT:
-                reason = self._reassemble(record, incoming, reference, now)
+                reason = self._reassemble(record, incoming, admitted, now)
                 if reason:
                     return reason
             elif isinstance(record, Reading) or not self._consume(record, now):
-                out.append(record)
+                incoming.records.append(record)
             elif record.kind == wire.ACKS:
                 incoming.has_acks = True
         return incoming
+
+    def _admit(self, counter: int, reference: int) -> "int | None":
+        """What short sequence numbers in the frame with this counter are relative to; None if it was opened before."""
+        return reference if self.replay.check(counter) else None
 
     def _reassemble(self, record: Record, incoming: Incoming, reference: int, now: int) -> str:
         """Give the records of the message to `incoming` if this part makes it whole. Return a drop reason, or ""."""
@@ -346,12 +280,9 @@ class Session:
             if inner != "memory":
                 self._reassembly.release(message)
             return inner
-        if self._defers and has_confirmed(inner):
-            self._reassembly.release(message)
-            incoming.message = message
-        else:
-            incoming.whole.append(message)
+        incoming.own = len(incoming.records)
         incoming.records.extend(inner)
+        incoming.whole = message
         return ""
 
     def _say_taken(self, message: int) -> None:
@@ -416,7 +347,7 @@ class Session:
         if self.is_suspended:
             return None
         times = [due for _, due in self._acks.due]
-        if self._notices or self._floor_due:
+        if self._notices:
             times.append(now)
         for candidate in (self.recovery.deadline(), self._reassembly.deadline(), self.messages.deadline()):
             if candidate is not None:

@@ -4,10 +4,10 @@ from petiole import frame as frames
 from petiole import join, manifest, wire
 from petiole.ccm import Ccm
 from petiole.endpoint import NodeEndpoint
+from petiole.gateway_session import GatewaySession
 from petiole.items import Encoded, Request
 from petiole.outbox import Outbox
 from petiole.records import Reading
-from petiole.session import Session
 
 from .support import Aes, Rng
 
@@ -95,7 +95,7 @@ class Gateway:
             self.told = sequence
         answer, keys = join.accept(aead, KEY, request, address, sequence, nonce)
         self.accepts[frame] = answer
-        session = Session(keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True)
+        session = GatewaySession(keys, address, wire.WINDOW_DOWNLINK, now)
         self.provisional = self.provisional[-1:] + [session]
         self.out.append(answer)
         return ""

@@ -3,6 +3,7 @@
 from petiole import frame as frames
 from petiole import states, wire
 from petiole.endpoint import NodeEndpoint
+from petiole.gateway_session import GatewaySession
 from petiole.outbox import Outbox
 
 from .pair import TIME, Pair
@@ -164,11 +165,9 @@ def test_a_restarted_gateway_takes_no_frame_twice_and_the_session_goes_on():
     publish_all(pair, 20)
     old = pair.gateway.current
     replay = pair.up.sent[-3]
-    from petiole.session import Session
-
     # Resumed from storage: bounds are ahead of what was used.
-    pair.gateway.current = Session(
-        old.keys, old.address, wire.WINDOW_DOWNLINK, pair.now, True, old.send_counter + 256, old.replay.highest + 200
+    pair.gateway.current = GatewaySession(
+        old.keys, old.address, wire.WINDOW_DOWNLINK, pair.now, old.send_counter + 256, old.replay.highest + 200
     )
     count = len(pair.gateway.readings)
     pair.up.send(replay, pair.now)
@@ -273,10 +272,8 @@ def test_a_gateway_that_forgot_half_a_message_gets_all_of_it():
     for frame in pair.gateway.next_frames(pair.now):
         pair.down.send(frame, pair.now)
     old = pair.gateway.current
-    from petiole.session import Session
-
-    pair.gateway.current = Session(
-        old.keys, old.address, wire.WINDOW_DOWNLINK, pair.now, True, old.send_counter + 256, old.replay.highest + 200
+    pair.gateway.current = GatewaySession(
+        old.keys, old.address, wire.WINDOW_DOWNLINK, pair.now, old.send_counter + 256, old.replay.highest + 200
     )
     assert pair.run(lambda: not pair.node.outbox.items)
     assert [value for _, value, _ in pair.gateway.readings] == [bytes(1000)]

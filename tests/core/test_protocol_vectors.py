@@ -6,6 +6,7 @@ from petiole.ccm import Ccm
 from petiole.endpoint import NodeEndpoint
 from petiole.errors import MalformedRecord
 from petiole.frame import Keys
+from petiole.gateway_session import GatewaySession
 from petiole.items import Encoded, Request
 from petiole.outbox import Outbox
 from petiole.records import Reading
@@ -344,7 +345,7 @@ class Exchange:
             nonce = (self.document["time"] + at).to_bytes(6, "big") + unhex(self.document["accept_random"])
             address, sequence = self.document["address"], self.document["durable"]
             accept, keys = join.accept(aead, self.key, request, address, sequence, nonce)
-            self.gateway = Session(keys, address, wire.WINDOW_DOWNLINK, at, True)
+            self.gateway = GatewaySession(keys, address, wire.WINDOW_DOWNLINK, at)
             out.append(accept)
             return None
         if part.type == wire.ACK:

@@ -4,6 +4,7 @@ from petiole import frame as frames
 from petiole import records, wire
 from petiole.ccm import Ccm
 from petiole.frame import Keys
+from petiole.gateway_session import GatewaySession
 from petiole.session import Session
 
 from .support import Aes
@@ -27,7 +28,8 @@ class End:
 
     def __init__(self, is_node, defers=False, **options):
         window = wire.WINDOW_UPLINK if is_node else wire.WINDOW_DOWNLINK
-        self.session = Session(keys(is_node), 5, window, 0, defers, **options)
+        kind = GatewaySession if defers else Session
+        self.session = kind(keys(is_node), 5, window, 0, **options)
         self.plain = []
         self.dropped = []
         self._seen = []

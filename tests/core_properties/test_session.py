@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from petiole import cbor, wire
 from petiole import frame as frames
+from petiole.gateway_session import GatewaySession
 from petiole.items import Encoded, Measured
 from petiole.records import Reading
 from petiole.session import Session
@@ -32,7 +33,6 @@ def snapshot(session: Session) -> tuple[Any, ...]:
         session.acked_sequence,
         list(session._acks.due),
         list(session._notices),
-        session._floor_due,
         sent,
         reassembly,
         session.recovery.srtt,
@@ -98,7 +98,7 @@ def test_what_is_not_authentic_changes_nothing(strange: list[bytes]) -> None:
 @given(st.lists(st.tuples(st.integers(0, 80), st.booleans()), max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_a_frame_is_taken_once_in_whatever_order_copies_come(order: list[tuple[int, bool]]) -> None:
-    session = Session(GATEWAY, 5, wire.WINDOW_DOWNLINK, 0, True)
+    session = GatewaySession(GATEWAY, 5, wire.WINDOW_DOWNLINK, 0)
     taken: list[int] = []
     for step, is_long in order:
         counter = step + 1
@@ -117,7 +117,7 @@ def test_a_frame_is_taken_once_in_whatever_order_copies_come(order: list[tuple[i
 def test_records_arrive_once_whatever_the_link_does(data: st.DataObject, count: int) -> None:
     """The link loses, repeats and turns around as hypothesis chooses; then it gets better."""
     node = Session(NODE, 5, wire.WINDOW_UPLINK, 0)
-    gateway = Session(GATEWAY, 5, wire.WINDOW_DOWNLINK, 0, True)
+    gateway = GatewaySession(GATEWAY, 5, wire.WINDOW_DOWNLINK, 0)
     node.oldest_sequence = 1
     readings = [Measured(0, sequence, 0, cbor.encode(sequence)) for sequence in range(1, count + 1)]
     for item in readings:

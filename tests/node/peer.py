@@ -17,11 +17,11 @@ from typing import Any
 from petiole import cbor, join, manifest, wire
 from petiole import frame as frames
 from petiole.framer import CobsFramer
+from petiole.gateway_session import GatewaySession
 from petiole.incoming import Incoming
 from petiole.items import Encoded, Request
 from petiole.line_framer import LineFramer
 from petiole.records import Reading, Record
-from petiole.session import Session
 from petiole_gateway.aead import AesCcm
 
 Place = Callable[[bytes], None]
@@ -157,15 +157,15 @@ class Peer:
         self.on_record: list[Callable[[Reading | Record], None]] = []
         self.on_join: list[Callable[[], None]] = []  # a session became current
         self._random = random.Random(seed)
-        self._current: Session | None = None
-        self._provisional: list[tuple[Session, join.JoinRequest]] = []
+        self._current: GatewaySession | None = None
+        self._provisional: list[tuple[GatewaySession, join.JoinRequest]] = []
         self._accepts: dict[bytes, bytes] = {}
         self._place: Place | None = None
         self._written: list[tuple[float, int, tuple[int, Any, int]]] = []  # taken, and durable at that time
         self._join_asked_at: float | None = None
         self.join_s = 0.0  # from the first request to the first frame of the session
         self._held: dict[int, tuple[int, Any, int]] = {}
-        self._uncommitted: list[tuple[Session, Incoming]] = []
+        self._uncommitted: list[tuple[GatewaySession, Incoming]] = []
         self._requests: dict[int, asyncio.Future[tuple[int, Any]]] = {}
         self._sent: list[tuple[Request, asyncio.Future[tuple[int, Any]]]] = []
         self._last_time = 0
@@ -339,12 +339,12 @@ class Peer:
                 self._told = sequence
             answer, keys = join.accept(aead, self.key, request, address, sequence, nonce)
             self._accepts[frame] = answer
-            session = Session(keys, address, wire.WINDOW_DOWNLINK, self._now(), defers_readings=True)
+            session = GatewaySession(keys, address, wire.WINDOW_DOWNLINK, self._now())
             self._provisional = [*self._provisional[-1:], (session, request)]
         place(self._accepts[frame])
         return ""
 
-    def _promote(self, session: Session) -> None:
+    def _promote(self, session: GatewaySession) -> None:
         for provisional, request in self._provisional:
             if provisional is session:
                 self._provisional = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from petiole import join, wire
-from petiole.session import Session
+from petiole.gateway_session import GatewaySession
 
 from ..aead import AesCcm
 from .availability import ONLINE, ONLINE_MS, Presence
@@ -39,7 +39,7 @@ class DeviceSession:
     """A session, what is stored of it, and what the node asks in it."""
 
     device: Device
-    session: Session
+    session: GatewaySession
     request: bytes
     nonce: bytes
     place: Place | None
@@ -120,7 +120,7 @@ def resumed(device: Device, document: dict[str, Any], now: int) -> DeviceSession
     request, nonce = bytes.fromhex(document["request"]), bytes.fromhex(document["nonce"])
     keys, _ = join.session_keys(AesCcm, device.key, request, nonce, False, wire.TAG_LENGTH)
     address, send, receive = int(document["address"]), int(document["send"]), int(document["receive"])
-    session = Session(keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True, send_counter=send, floor=receive)
+    session = GatewaySession(keys, address, wire.WINDOW_DOWNLINK, now, send, receive)
     out = DeviceSession(device, session, request, nonce, None, now, boot=int(document["boot"]))
     out.manifest_hash = bytes.fromhex(document["manifest_hash"])
     out.reserved_send, out.reserved_receive = send, receive
@@ -148,7 +148,7 @@ class OpenRequest:
 
     item: Request
     answered: asyncio.Future[Any]
-    session: Session
+    session: GatewaySession
 
 
 @dataclass(slots=True, eq=False)

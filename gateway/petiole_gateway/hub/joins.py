@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from petiole import join, wire
-from petiole.session import Session
+from petiole.gateway_session import GatewaySession
 
 from ..aead import AesCcm
 from .allowance import Allowance
@@ -182,7 +182,7 @@ class JoinDesk:
         now = self._clock()
         session = DeviceSession(
             device,
-            Session(keys, address, wire.WINDOW_DOWNLINK, now, defers_readings=True),
+            GatewaySession(keys, address, wire.WINDOW_DOWNLINK, now),
             request.frame,
             nonce,
             place,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from petiole.incoming import Incoming
-from petiole.session import Session
+from petiole.gateway_session import GatewaySession
 
 # Frames that wait for their readings. A node has 8 in flight; given-up ones whose readings came again may wait as well.
 MAX_WAITING = 64
@@ -35,7 +35,7 @@ class Taken:
 @dataclass(slots=True)
 class _Waiting:
     sequence: int  # the highest in the frame
-    session: Session
+    session: GatewaySession
     incoming: Incoming
 
 
@@ -100,13 +100,13 @@ class DeviceUplinks:
             else:
                 return
 
-    def wait(self, session: Session, incoming: Incoming, sequence: int) -> None:
+    def wait(self, session: GatewaySession, incoming: Incoming, sequence: int) -> None:
         """The frame is to be acknowledged when `sequence` is durable. Of too many, the oldest are forgotten: the node
         sends their readings again."""
         self._waiting.append(_Waiting(sequence, session, incoming))
         del self._waiting[:-MAX_WAITING]
 
-    def is_waiting(self, session: Session) -> bool:
+    def is_waiting(self, session: GatewaySession) -> bool:
         """Whether frames of the session wait to be acknowledged."""
         return any(entry.session is session for entry in self._waiting)
 
@@ -131,6 +131,6 @@ class DeviceUplinks:
                 entry.session.acknowledge(entry.incoming, now)
         return bool(ready)
 
-    def forget_session(self, session: Session) -> None:
+    def forget_session(self, session: GatewaySession) -> None:
         """The session has ended; what it sent is still stored, but not acknowledged."""
         self._waiting = [entry for entry in self._waiting if entry.session is not session]
