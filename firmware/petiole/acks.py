@@ -20,10 +20,6 @@ class Acks:
         if len(self.due) < MAX_DUE_ACKS:
             self.due.append((counter, at))
 
-    def forget(self) -> None:
-        """None of them is owed any more."""
-        self.due.clear()
-
     def are_due(self, now: int) -> bool:
         """One of them waits no longer for company."""
         return any(at <= now for _, at in self.due)

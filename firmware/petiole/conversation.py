@@ -7,7 +7,6 @@ from petiole.items import Encoded, Measured, Request
 from petiole.mail import Mail
 from petiole.records import Reading, Record, varint
 from petiole.session import MAX_QUEUE, Session
-from petiole.together import append_all
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -100,11 +99,8 @@ class Conversation:
     def ask_time(self, now: int) -> None:
         """Ask for the time; the clock is set by the answer."""
         if self.session is not None:
-            self._ask_time(self.session, now)
-
-    def _ask_time(self, session: Session, now: int) -> None:
-        session.send(Encoded(bytes((wire.TIME_REQUEST,))))
-        self._time_asked_at = now
+            self.session.send(Encoded(bytes((wire.TIME_REQUEST,))))
+            self._time_asked_at = now
 
     # What time brings, and acks --------------------------------------------------------------------------
 
@@ -225,7 +221,15 @@ class Conversation:
             session.send(Encoded(_reply(id, wire.TOO_MANY, "busy")))
             self.seen.append(id)
         else:
-            append_all((self._events, self.executing, self.seen), (("command", id, value[1], value[2]), id, id))
+            self._events.append(("command", id, value[1], value[2]))
+            try:
+                self.executing.append(id)
+                self.seen.append(id)
+            except MemoryError:
+                self._events.pop()
+                if id in self.executing:
+                    self.executing.remove(id)
+                raise
         if len(self.seen) > wire.REMEMBERED_REQUESTS:
             self.seen.pop(0)
 

@@ -257,7 +257,8 @@ class NodeEndpoint(Conversation):
         if now - self._request_sent_at > wire.TIMEOUT_MIN_MS:
             # An accept that comes again has the time of the first: somewhere in this long round trip.
             session.messages_from = now + _TIME_PATIENCE_MS
-            self._ask_time(session, now)
+            session.send(Encoded(bytes((wire.TIME_REQUEST,))))
+            self._time_asked_at = now
         self._carry_over(old, session)
         if not session.queue and not self.outbox.items:
             session.send(Encoded(bytes((wire.PING,))))  # the first frame makes the session current

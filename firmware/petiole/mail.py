@@ -2,7 +2,6 @@
 
 from petiole import cbor, wire
 from petiole.items import Encoded
-from petiole.together import append_all
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -57,7 +56,12 @@ class Mail:
             return ""
         if len(self._running) >= wire.MAX_OPEN_REQUESTS:
             return "unexpected"  # it comes again
-        append_all((events, self._running), (("mail", item, value[1], value[2], attempt > 1), item))
+        events.append(("mail", item, value[1], value[2], attempt > 1))
+        try:
+            self._running.append(item)
+        except MemoryError:
+            events.pop()
+            raise
         return ""
 
     def finish(self, item: int, status: int, value: object, session: "Session | None") -> None:

@@ -88,7 +88,7 @@ class Session:
         is sent again."""
         self.is_suspended = True
         self.recovery.lose_all()
-        self._acks.forget()  # whoever sleeps without an ack says it again
+        self._acks.due.clear()  # whoever sleeps without an ack says it again
 
     @property
     def has_due_acks(self) -> bool:
@@ -121,7 +121,7 @@ class Session:
             return None
         if not is_waiting and not writer.data and len(self._acks.due) == 1:
             frame = frames.seal_ack(self.keys, self._acks.due[0][0], self._shown_address())
-            self._acks.forget()
+            self._acks.due.clear()
             return frame
         left = self._acks.write(writer)
         notices = self._notices[taken:]

@@ -203,19 +203,6 @@ class Carrier:
             self._attention.set()
 
     async def _keep(self) -> None:
-        """Have a link in use, for ever."""
-        while True:
-            try:
-                await self._use_in_turn()
-            except MemoryError:
-                # As if all were gone: it begins with the first.
-                for link in self._links:
-                    self._release(link)
-                self._unopened += 1
-                await self._relieve(self._unopened)
-                await asyncio.sleep(_REOPEN_S[0])
-
-    async def _use_in_turn(self) -> None:
         """Use the links one after the other, for ever."""
         position = 0
         failures = 0  # rounds in a row in which no link brought anything
@@ -226,12 +213,17 @@ class Carrier:
             link = self._links[position]
             self._is_heard = False
             try:
-                if not is_open:
-                    await link.open()
-                is_open = await self._use(link, position, trials)
-            except OSError as error:
+                try:
+                    if not is_open:
+                        await link.open()
+                    is_open = await self._use(link, position, trials)
+                except OSError as error:
+                    is_open = False
+                    self._log(30, link.name + ": " + str(error))
+            except MemoryError:
                 is_open = False
-                self._log(30, link.name + ": " + str(error))
+                self._unopened += 1
+                await self._relieve(self._unopened)
             if self._is_heard:
                 failures = 0
                 trials = trials if position else 0
@@ -291,7 +283,7 @@ class Carrier:
         """Open a link while another one is in use."""
         try:
             await link.open()
-        except OSError:
+        except (OSError, MemoryError):
             link.close()
             return False
         return True
