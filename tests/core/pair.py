@@ -1,7 +1,7 @@
 """A node's endpoint and the gateway's half of the core, joined by a bad, seeded link in virtual time."""
 
 from petiole import frame as frames
-from petiole import join, manifest, wire
+from petiole import join, manifest, states, wire
 from petiole.ccm import Ccm
 from petiole.endpoint import NodeEndpoint
 from petiole.gateway_session import GatewaySession
@@ -264,3 +264,37 @@ class Pair:
 
     def count(self, name):
         return len([event for event in self.events if event[0] == name])
+
+
+def online(**options):
+    pair = Pair(**options)
+    assert pair.run(lambda: pair.node.state == states.ONLINE)
+    assert pair.run(lambda: pair.gateway.current is not None)
+    return pair
+
+
+def publish_all(pair, count, start=0):
+    """Publish as room comes, until everything is durable."""
+    state = {"next": start}
+
+    def is_done():
+        while state["next"] < start + count and len(pair.node.outbox.items) < 64:
+            pair.node.publish(0, state["next"], pair.now)
+            state["next"] += 1
+        return state["next"] == start + count and not pair.node.outbox.items
+
+    assert pair.run(is_done, for_ms=3_600_000), (state, pair.node.outbox.items, pair.gateway.dropped)
+
+
+def answer_commands(pair, results, count):
+    """Run until the node has answered `count` commands, each with twice its first argument."""
+
+    def is_answered():
+        for event in pair.events:
+            if event[0] == "command":
+                results.append(event[3][0])
+                pair.node.reply(event[1], wire.OK, event[3][0] * 2)
+        pair.events.clear()
+        return len([record for record in pair.gateway.records if record.kind == wire.REPLY]) == count
+
+    assert pair.run(is_answered)

@@ -5,31 +5,12 @@ from petiole import states, wire
 from petiole.endpoint import NodeEndpoint
 from petiole.gateway_session import GatewaySession
 from petiole.outbox import Outbox
+from tests.core.pair import answer_commands, online, publish_all
 
 from .pair import TIME, Pair
 from .support import raises
 
 BAD = {"loss": 10, "duplicate": 10, "reorder": 20, "corrupt": 5}
-
-
-def online(**options):
-    pair = Pair(**options)
-    assert pair.run(lambda: pair.node.state == states.ONLINE)
-    assert pair.run(lambda: pair.gateway.current is not None)
-    return pair
-
-
-def publish_all(pair, count, start=0):
-    """Publish as room comes, until everything is durable."""
-    state = {"next": start}
-
-    def is_done():
-        while state["next"] < start + count and len(pair.node.outbox.items) < 64:
-            pair.node.publish(0, state["next"], pair.now)
-            state["next"] += 1
-        return state["next"] == start + count and not pair.node.outbox.items
-
-    assert pair.run(is_done, for_ms=3_600_000), (state, pair.node.outbox.items, pair.gateway.dropped)
 
 
 def test_a_join_and_a_confirmed_reading_fit_their_budgets():
@@ -175,108 +156,6 @@ def test_a_restarted_gateway_takes_no_frame_twice_and_the_session_goes_on():
     assert [value for _, value, _ in pair.gateway.readings][count:] == list(range(20, 40))
     assert pair.node.joins_total == 1
     assert pair.gateway.dropped.get("replayed", 0) >= 1
-
-
-def answer_commands(pair, results, count):
-    """Run until the node has answered `count` commands, each with twice its first argument."""
-
-    def is_answered():
-        for event in pair.events:
-            if event[0] == "command":
-                results.append(event[3][0])
-                pair.node.reply(event[1], wire.OK, event[3][0] * 2)
-        pair.events.clear()
-        return len([record for record in pair.gateway.records if record.kind == wire.REPLY]) == count
-
-    assert pair.run(is_answered)
-
-
-def test_a_command_is_executed_once_and_answered():
-    for seed in range(1, 4):
-        pair = online(seed=seed, loss=10, duplicate=20)
-        results = []
-        for n in range(10):
-            pair.gateway.request(0, [n], pair.now)
-            answer_commands(pair, results, n + 1)
-        assert results == list(range(10))
-        assert [r.value[2] for r in pair.gateway.records if r.kind == wire.REPLY] == [2 * n for n in range(10)]
-
-
-def test_a_request_of_the_node_is_answered():
-    pair = online(loss=20)
-    item = pair.node.request("time.now", {"zone": "UTC"}, 5000, pair.now)
-    assert pair.run(lambda: pair.count("reply") == 1)
-    assert ("reply", item, 0, {"zone": "UTC"}) in pair.events
-
-
-def test_a_request_without_an_answer_fails_in_time():
-    pair = online()
-    pair.gateway.auto_reply = False
-    pair.node.request("nobody", None, 700, pair.now)
-    start = pair.now
-    assert pair.run(lambda: pair.count("failed") == 1)
-    assert 700 <= pair.now - start < 800
-    assert pair.events[-1][2] == "timed_out"
-
-
-def test_a_ninth_open_request_is_refused():
-    pair = online()
-    pair.gateway.auto_reply = False
-    for _ in range(8):
-        pair.node.request("nobody", None, 700, pair.now)
-    from petiole.errors import QueueFull
-
-    raises(QueueFull, pair.node.request, "nobody", None, 700, pair.now)
-
-
-def deliver_long_values(seed):
-    pair = online(seed=seed, loss=20, duplicate=10, reorder=20)
-    values = [bytes([i]) * (300 + 100 * i) for i in range(7)]
-    for value in values:
-        pair.node.publish(3, value, pair.now)
-    assert pair.run(lambda: not pair.node.outbox.items)
-    assert [value for _, value, _ in pair.gateway.readings] == values
-    pair.gateway.request(0, [], pair.now)
-    assert pair.run(lambda: pair.count("command") == 1)
-    command = next(event for event in pair.events if event[0] == "command")
-    pair.node.reply(command[1], wire.OK, "x" * 3000)
-    assert pair.run(lambda: [r for r in pair.gateway.records if r.kind == wire.REPLY])
-    assert pair.gateway.records[-1].value[2] == "x" * 3000
-
-
-def test_values_and_results_longer_than_a_frame_arrive():
-    for seed in range(1, 5):
-        deliver_long_values(seed)
-
-
-def test_a_long_reading_is_not_acknowledged_before_it_is_durable():
-    pair = online(commit_ms=5000)
-    pair.node.publish(3, bytes(900), pair.now)
-    start = pair.now
-    assert pair.run(lambda: pair.count("durable") == 1)
-    assert pair.now - start >= 5000
-
-
-def test_a_gateway_that_forgot_half_a_message_gets_all_of_it():
-    pair = online()
-    pair.gateway.commit_ms = 10
-    pair.node.publish(3, bytes(1000), pair.now)
-    pair.pump()
-    pair.run(for_ms=3)
-    # All parts but the last arrive, then the gateway restarts from storage.
-    frames_up = pair.up.frames
-    pair.up.frames = []
-    for _, _, frame in sorted(frames_up)[:-1]:
-        pair.gateway.receive(frame, pair.now)
-    pair.gateway.next_frames(pair.now)
-    for frame in pair.gateway.next_frames(pair.now):
-        pair.down.send(frame, pair.now)
-    old = pair.gateway.current
-    pair.gateway.current = GatewaySession(
-        old.keys, old.address, wire.WINDOW_DOWNLINK, pair.now, old.send_counter + 256, old.replay.highest + 200
-    )
-    assert pair.run(lambda: not pair.node.outbox.items)
-    assert [value for _, value, _ in pair.gateway.readings] == [bytes(1000)]
 
 
 def test_live_readings_cost_no_ack():

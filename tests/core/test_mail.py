@@ -3,7 +3,7 @@
 from petiole import cbor, records, wire
 from petiole.mail import Mail
 from petiole.records import Record
-from tests.core.test_endpoint import online
+from tests.core.gateway_peer import online
 
 
 def mail(item, attempt=1, target=0, arguments=None):

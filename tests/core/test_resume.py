@@ -5,9 +5,9 @@ from petiole import frame as frames
 from petiole.endpoint import NodeEndpoint
 from petiole.join import Joiner
 from petiole.outbox import Outbox
+from tests.core.gateway_peer import online
 from tests.core.pair import KEY, MANIFEST, aead
 from tests.core.support import Rng
-from tests.core.test_endpoint import online
 
 
 def life(kept, next_sequence=1, described=MANIFEST, now=0, mail=()):

@@ -5,6 +5,7 @@ from petiole import records, wire
 from petiole.ccm import Ccm
 from petiole.frame import Keys
 from petiole.gateway_session import GatewaySession
+from petiole.items import Measured
 from petiole.session import Session
 
 from .support import Aes
@@ -81,3 +82,12 @@ def inject(end, counter, plaintext, now=0, reference=0, is_long=True):
 def kinds(plaintext):
     """What a plaintext says: kinds of records, "reading" for readings."""
     return [getattr(record, "kind", "reading") for record in records.parse(plaintext)]
+
+
+def reading(sequence, taken=0, value=b"\x01"):
+    return Measured(0, sequence, taken, value)
+
+
+def deliver(sender, receiver, now, reference=0):
+    """All that `sender` has to say, to `receiver`; return what it took."""
+    return [receiver.receive(frame, now, reference) for frame in sender.frames(now)]
