@@ -76,9 +76,9 @@ class Request(Item):
         return self._encode(session)
 
     def left(self, id: int) -> None:
-        super().left(id)
         if self.id is None:
             self.id = id
+        super().left(id)
 
     def _encode(self, session: "Session") -> bytes:
         target, arguments, timeout_ms = self._body
