@@ -174,7 +174,7 @@ class Peer:
         self.links: list[SerialPort | UdpPort] = []
 
     @property
-    def session(self) -> Session | None:
+    def session(self) -> GatewaySession | None:
         """The current one."""
         return self._current
 
