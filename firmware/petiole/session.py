@@ -195,7 +195,9 @@ class Session:
             self.silent_timeouts += 1
         again: list[Item] = [item for item in self.recovery.lost() if not item.is_done]
         again.extend(self.messages.again(now))
-        queue = sorted(again + self.queue, key=order_of) if again else self.queue
+        queue = self.queue
+        if again:
+            queue = sorted(again + queue, key=order_of)
         # From here on no memory is needed: what was lost is queued once, or still lost.
         self.recovery.retry()
         self.messages.retry(now)

@@ -210,7 +210,8 @@ def talk(world: Exchange) -> None:
     world.run(for_ms=700)
     world.down.is_cut = False
     world.publish(3)
-    world.run(for_ms=3000)
+    world.settle()
+    world.check()  # a new session would hide what is left open in this one
     for value in range(4, 12):
         world.publish([value, "y" * 80])
     world.ask("more")
