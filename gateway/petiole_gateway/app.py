@@ -18,6 +18,7 @@ from .hub.hub import Hub, monotonic_ms, wall_ms
 from .hub.policy import Policy
 from .hub.ports import Link, Logger, Place
 from .hub.readings import printable
+from .hub.unreadable import Unreadable
 from .links.udp import UdpLink
 from .log import configure
 from .nats.api import JetStreamApi
@@ -36,9 +37,10 @@ from .nats.subjects import site_inbox
 from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
-from .progress import LeafProgress, Part, SocketProgress, StoreProgress, TaskProgress
+from .progress import LeafProgress, Part, SocketProgress, StoreProgress, SupervisedProgress, TaskProgress
 from .serial_ports import SerialPorts
 from .status import Status
+from .supervision import Supervisor
 
 if TYPE_CHECKING:
     from .monitoring import Monitoring
@@ -81,6 +83,8 @@ class Gateway:
         self.own_name: str
         self._service: GatewayService
         self.clock = SystemClock()
+        self.supervisor = Supervisor(self.logger)
+        self.unreadable = Unreadable(self.logger)
         self._stack = AsyncExitStack()
         self._accepts = False
         self._progress = asyncio.Event()  # something became durable
@@ -106,6 +110,7 @@ class Gateway:
             device_at=self._device_at,
             link_of=self._link_of,
             own_name=self.own_name,
+            supervisor=self.supervisor,
         )
         stack.push_async_callback(self.ports.stop)
         await self._open_udp()  # first, because a port that is taken is the most likely mistake
@@ -146,7 +151,7 @@ class Gateway:
         return bool(nats.hub) if nats.is_embedded else nats.linked_to_hub
 
     async def _start_hub(self, *, with_sessions: bool) -> MailboxStore:
-        self.gateways = SiteGateways(self.connection.client, site=self.config.site, own=self.own_name)
+        self.gateways = SiteGateways(self.connection, site=self.config.site, own=self.own_name)
         uplinks = StoreUplinks(self.store)
         self.mail = mail = MailboxStore(
             self.connection,
@@ -156,6 +161,7 @@ class Gateway:
             is_known=lambda device: device in self.hub.roster.devices,
             on_mail=self._mail_arrived,
             wall=self._wall,
+            unreadable=self.unreadable,
         )
         self.presences = PresenceStore(
             self.connection, site=self.config.site, logger=self.logger, with_hub=self._has_hub
@@ -180,6 +186,8 @@ class Gateway:
             tell=self.gateways.tell,
             mail=mail,
             presences=self.presences,
+            failed=self.supervisor.failed,
+            unreadable=self.unreadable,
         )
         uplinks.tell(self._durable)
         await self.gateways.listen(self.hub.neighbours.hear)  # before it reads what they have changed so far
@@ -239,6 +247,7 @@ class Gateway:
                 user=nats.user,
                 password=nats.password,
                 credentials=nats.credentials,
+                supervisor=self.supervisor,
                 inbox_prefix=site_inbox(self.config.site),
             )
         self.leaf = LeafServer(
@@ -256,6 +265,7 @@ class Gateway:
             on_log=self._leaf_said,
             on_link=self._hub_link_changed,
             on_exit=lambda code: self.logger.error("leaf_server_ended", code=code),
+            supervisor=self.supervisor,
         )
         await self.leaf.start()
         self._stack.push_async_callback(self.leaf.stop)
@@ -265,6 +275,7 @@ class Gateway:
             logger=self.logger,
             user=access.user,
             password=access.password,
+            supervisor=self.supervisor,
             inbox_prefix=site_inbox(self.config.site),
         )
 
@@ -332,6 +343,7 @@ class Gateway:
         udp, leaf = self.udp, self.leaf
         found: list[Part] = [StoreProgress(self.store, is_ours=leaf is not None)]
         found.append(TaskProgress(lambda: self.ports.tasks))
+        found.append(SupervisedProgress(self.supervisor))
         if udp is not None:
             found.append(SocketProgress(lambda: udp.is_open))
         if leaf is not None:

@@ -74,7 +74,15 @@ STARTING = Finding("starting", WARNING, "the gateway is starting", "wait a momen
 
 def judge(status: Document, stalled: Iterable[str] = ()) -> Health:
     """`stalled` says of work of this process that it stands still, though it waits for nothing outside: progress.py."""
-    found = [*_stalled(stalled), *_leaf(status), *_store(status), *_clock(status), *_links(status)]
+    found = [
+        *_stalled(stalled),
+        *_leaf(status),
+        *_store(status),
+        *_unreadable(status),
+        *_failed(status),
+        *_clock(status),
+        *_links(status),
+    ]
     return Health(tuple(sorted(found, key=lambda each: each.severity != ERROR)))
 
 
@@ -131,6 +139,36 @@ def _store(status: Document) -> list[Finding]:
     if store.get("barrier_failed_total"):
         found.append(Finding("disk_errors", ERROR, "the disk reports errors", "check dmesg and replace the card"))
     return found
+
+
+def _unreadable(status: Document) -> list[Finding]:
+    """What is stored and was passed over, because it cannot be read."""
+    words = {
+        "devices": "devices cannot be read and are unknown: add them again, or restore a backup",
+        "sessions": "sessions could not be read: their devices join anew by themselves",
+        "wake": "wake policies cannot be read: set them again with `petiole device policy`",
+        "mail": "records or items of mail cannot be read and were passed over",
+    }
+    found = []
+    for kind, count in sorted((status.get("unreadable") or {}).items()):
+        problem, _, hint = words.get(kind, f"documents of {kind} cannot be read").partition(": ")
+        severity = ERROR if kind == "devices" else WARNING
+        hint = hint or "lines of document_unreadable in the gateway's log name them"
+        found.append(Finding("documents_unreadable", severity, f"{count} {problem}", hint))
+    return found
+
+
+def _failed(status: Document) -> list[Finding]:
+    """Work that ended by a defect and was started again."""
+    return [
+        Finding(
+            "task_failed",
+            WARNING,
+            f"{each['name']}: failed {each['failures_total']} times, last {span(each['ago_s'])} ago: {each['error']}",
+            "it was started again; please report the lines of task_failed in the gateway's log",
+        )
+        for each in status.get("failed_tasks") or ()
+    ]
 
 
 def _clock(status: Document) -> list[Finding]:

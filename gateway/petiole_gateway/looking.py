@@ -38,7 +38,7 @@ class Looking:
             self._waiting = asyncio.Queue(MAX_WAITING)
             self._skipped = 0
             self._attach(self._offer)
-            self._task = loop.create_task(self._publish_all())
+            self._task = self._gateway.supervisor.once(f"who looks at {self.subject}", self._publish_all())
         return {"subject": self.subject, "for_s": for_s}
 
     async def stop(self) -> None:

@@ -127,6 +127,17 @@ class GatewayCollector(Collector):
             "1 while a time source has set this machine's clock.",
             value=document["clock"] == "synchronised",
         )
+        unreadable = _counter("documents_unreadable", "Stored documents that were passed over, by kind.", ["kind"])
+        for kind, count in sorted(self._gateway.unreadable.total.items()):
+            unreadable.add_metric([kind], count)
+        yield unreadable
+        failures = _counter("task_failures", "Ends of work that must not end; it was started again.", ["task"])
+        for name, failed in sorted(self._gateway.supervisor.failures.items()):
+            failures.add_metric([name], failed.total)
+        yield failures
+        gateways = self._gateway.gateways
+        yield _counter("news_lost", "News for other gateways of the site not sent.", value=gateways.untold_total)
+        yield _counter("news_unreadable", "News of other gateways not read.", value=gateways.unreadable_total)
         lag = status.lag
         yield _histogram("loop_lag_seconds", "By how much the event loop was late.", lag.cumulative(), lag.sum_s)
         yield _counter("http_refused", "HTTP connections and requests that got no page.", value=self._refused())
@@ -249,6 +260,9 @@ class GatewayCollector(Collector):
             yield ended
             yield _counter("mail_arrived", "Items that came from a stream.", value=mail.metrics.arrived_total)
             yield _counter("mail_unreadable", "Items that could not be read.", value=mail.metrics.unreadable_total)
+            yield _counter(
+                "mail_cancels_dropped", "Cancels of items nobody knows.", value=mail.metrics.cancels_dropped_total
+            )
             yield _counter(
                 "mail_late_results",
                 "Answers to items that had ended already.",

@@ -32,7 +32,7 @@ class Monitoring:
     async def start(self) -> None:
         """EndpointError if the address cannot be bound."""
         await self.endpoint.open(self._config.host, self._config.port)
-        self._task = asyncio.get_running_loop().create_task(self._gateway.status.watch())
+        self._task = self._gateway.supervisor.keep("the look at health", self._gateway.status.watch)
 
     async def stop(self) -> None:
         """Answer nobody more."""

@@ -15,6 +15,7 @@ from .nats.api import JetStreamApi
 from .nats.errors import LinkError
 from .nats.leaf_server import LeafServer
 from .nats.uplink_store import UplinkStore
+from .supervision import Supervisor
 
 
 class Part(Protocol):
@@ -67,6 +68,16 @@ class TaskProgress:
     async def stall(self) -> str:
         ended = [task for task in self._tasks() if task.done()]
         return "" if not ended else f"has ended: {', '.join(task.get_name() for task in ended)}"
+
+
+class SupervisedProgress:
+    """What is started again whenever it ends comes to run."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+
+    async def stall(self) -> str:
+        return next(iter(self._supervisor.stuck()), "")
 
 
 class SocketProgress:

@@ -19,6 +19,7 @@ from .hub.ports import CommandError, Logger, Place
 from .hub.readings import timestamp
 from .links.serial import SerialLink
 from .nats.service import Method
+from .supervision import Supervisor
 
 # Ports given by a pattern are looked for this often; a new board is noticed while its owner still looks at it.
 PORT_SCAN_S = 1.0
@@ -44,6 +45,7 @@ class SerialPorts:
         device_at: Callable[[str], str | None],
         link_of: Callable[[str], str | None],
         own_name: str,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.links: dict[str, SerialLink] = {}
         self._entries = entries
@@ -53,6 +55,7 @@ class SerialPorts:
         self._device_at = device_at
         self._link_of = link_of
         self._own_name = own_name
+        self._supervisor = supervisor or Supervisor(logger)
         self.tasks: list[asyncio.Task[None]] = []
         methods: dict[str, Method] = {
             "port.list": self._list,
@@ -67,7 +70,7 @@ class SerialPorts:
         """Open all ports, and those that appear later."""
         self._scan()
         if any(glob.has_magic(entry.port) for entry in self._entries):
-            self.tasks.append(asyncio.get_running_loop().create_task(self._rescan(), name="the search for ports"))
+            self.tasks.append(self._supervisor.keep("the search for ports", self._rescan, is_vital=True))
 
     async def stop(self) -> None:
         """Close all ports."""
@@ -89,7 +92,7 @@ class SerialPorts:
                         logger=self._logger,
                     )
                     self.links[port] = link
-                    self.tasks.append(asyncio.get_running_loop().create_task(link.run(), name=f"link {port}"))
+                    self.tasks.append(self._supervisor.keep(f"link {port}", link.run, is_vital=True))
 
     async def _rescan(self) -> None:
         while True:

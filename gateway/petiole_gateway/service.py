@@ -97,6 +97,7 @@ async def run_until_stopped(gateway: Gateway, manager: NotifySocket | None = Non
     for number in (signal.SIGTERM, signal.SIGINT):
         with suppress(NotImplementedError):
             loop.add_signal_handler(number, stopped.set)
+    loop.set_exception_handler(gateway.supervisor.handle)
     try:
         await gateway.start()
     except Exception as error:

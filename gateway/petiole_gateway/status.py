@@ -88,6 +88,8 @@ class Status:
                 **{name: getattr(gateway.store.metrics, name) for name in gateway.store.metrics.__slots__},
             },
             "mail": {"waiting": len(gateway.mail.mailbox)} if gateway.mail is not None else {},
+            "unreadable": dict(gateway.unreadable.total),
+            "failed_tasks": gateway.supervisor.document(),
             "presence": {"pending": gateway.presences.pending} if gateway.presences is not None else {},
         }
 

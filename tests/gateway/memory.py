@@ -67,6 +67,7 @@ class MemoryRecords:
 
     def __init__(self) -> None:
         self.documents: dict[str, dict[str, Any]] = {}
+        self.unreadable: dict[str, str] = {}
         self.is_busy = False
         self.is_unsure = False
         self.puts = 0

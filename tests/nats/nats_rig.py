@@ -46,6 +46,12 @@ class RecordingLogger:
     def warning(self, event: str, **fields: Any) -> None:
         self.events.append((event, fields))
 
+    def error(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
+
+    def debug(self, event: str, **fields: Any) -> None:
+        self.events.append((event, fields))
+
     def seen(self, event: str) -> bool:
         return any(name == event for name, _ in self.events)
 

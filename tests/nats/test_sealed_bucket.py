@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 from nats_rig import Rig
 
+from petiole_gateway.hub.ports import Busy
 from petiole_gateway.nats.errors import ConfigError, KeyExistsError, KeyFileError, WrongKeyError
+from petiole_gateway.nats.records import BucketRecords
+from petiole_gateway.nats.registry_backup import DamagedRegistryError, collect
 from petiole_gateway.nats.sealed_bucket import PlainBucket, SealedBucket
 
 
@@ -93,7 +96,35 @@ async def test_a_value_opens_only_under_its_own_name(rig: Rig) -> None:
         await bucket.get("dev2")
     await bucket._write("dev1", raw[:-1] + bytes([raw[-1] ^ 1]))
     with pytest.raises(WrongKeyError):
-        await bucket.items()
+        await bucket.get("dev1")
+
+
+async def test_a_damaged_document_keeps_no_other_from_being_read(rig: Rig) -> None:
+    await rig.start(with_hub=False)
+    bucket = await opened(rig)
+    for name in ("dev1", "dev2", "dev3"):
+        await bucket.put(name, {"name": name})
+    await bucket._write("dev1", b"\x01 not sealed under anything")
+    deep = "[" * 900 + "]" * 900
+    await bucket._write("dev2", bucket._seal("dev2", f'{{"a":{deep}}}'.encode()))
+    assert await bucket.items() == {"dev3": {"name": "dev3"}}
+    assert sorted(bucket.unreadable) == ["dev1", "dev2"]
+    records = BucketRecords(bucket)
+    with pytest.raises(Busy):  # it is there: whoever asks must not take it for deleted
+        await records.get("dev2")
+    await bucket.put("dev1", {"name": "again"})
+    assert set(await bucket.items()) == {"dev1", "dev3"}
+    assert sorted(bucket.unreadable) == ["dev2"]
+
+
+async def test_no_backup_is_made_of_a_registry_that_cannot_be_read_whole(rig: Rig) -> None:
+    await rig.start(with_hub=False)
+    devices, sessions = await opened(rig), await opened(rig, "sessions")
+    await devices.put("dev1", {"name": "dev1", "key": "00" * 16})
+    await devices._write("dev2", b"damaged")
+    with pytest.raises(DamagedRegistryError) as raised:
+        await collect(rig.api, "site1", devices, sessions)
+    assert raised.value.names == ["dev2"]
 
 
 @pytest.mark.parametrize("size", [2, 300])  # one answer holds 256

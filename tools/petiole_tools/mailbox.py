@@ -34,7 +34,7 @@ class _Silent:
     def info(self, event: str, **fields: Any) -> None:
         pass
 
-    warning = info
+    debug = warning = error = info
 
 
 @asynccontextmanager

@@ -32,6 +32,7 @@ from .roster import Roster
 from .tap import Tap
 from .tasks import Tasks
 from .traffic import Traffic
+from .unreadable import Unreadable
 from .uplinks import Taken
 from .wake_policy import WakePolicies
 
@@ -66,17 +67,19 @@ class Hub:
         mail: Mail | None = None,
         presences: Presences | None = None,
         wake_policies: Records | None = None,
+        failed: Callable[[str, BaseException], None] | None = None,
+        unreadable: Unreadable | None = None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
         self.node_log = NodeLog(logger, lambda: timestamp(wall()))
-        self.roster = Roster(registry, sessions, self._submit, logger, own_name)
+        self.roster = Roster(registry, sessions, self._submit, unreadable or Unreadable(logger), logger, own_name)
         self._uplinks = uplinks
         self._logger = logger
         self._clock = clock
         self._wall = wall
         self._find_link = find_link
         self._is_stopped = False
-        self._tasks = Tasks(logger)
+        self._tasks = Tasks(failed or (lambda name, error: logger.error("task_failed", task=name, exc_info=error)))
         self.presences = PresenceDesk(self.roster.devices, presences, logger, clock, wall, own_name, self._gone)
         self._postman = Postman(mail)
         self.roster.on_end = self._postman.withdraw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -81,7 +81,14 @@ class Requester(Protocol):
 
 
 class Records(Protocol):
-    """Durable documents by name, encrypted at rest."""
+    """Durable documents by name, encrypted at rest.
+
+    One that is there and cannot be read is not among `items`; `unreadable` says why, by name, as of the last `items`.
+    `get` raises Busy for it.
+    """
+
+    @property
+    def unreadable(self) -> Mapping[str, str]: ...
 
     async def items(self) -> dict[str, dict[str, Any]]: ...
     async def get(self, key: str) -> dict[str, Any] | None: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from petiole import wire
@@ -10,6 +9,7 @@ from petiole.errors import QueueFull
 from petiole.items import Encoded
 from petiole.records import varint
 
+from ..foreign_json import JsonError, parse
 from . import arguments, readings
 from .ports import CommandError
 
@@ -113,8 +113,8 @@ def _letter(device: Device, item: Item) -> bytes:
     """The MAIL record of an item. CommandError if the device could not carry it out."""
     number, declared = arguments.command_of(device.name, device.channels, item.command)
     try:
-        given = json.loads(item.arguments) if item.arguments.strip() else None
-    except (ValueError, RecursionError) as error:
+        given = parse(item.arguments) if item.arguments.strip() else None
+    except JsonError as error:
         raise CommandError(wire.BAD_ARGUMENTS, f"the arguments are not JSON: {error}") from error
     checked = arguments.check(item.command, given, declared)
     fields: list[Any] = [item.number, number, checked]

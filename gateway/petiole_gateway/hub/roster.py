@@ -13,11 +13,14 @@ from .device import Device, DeviceSession, kept_presence, resumed
 from .places import Places
 from .ports import Busy, CommandError, Link, Logger, Place, Records
 from .readings import Channels
+from .unreadable import Unreadable
 from .uplinks import DeviceUplinks, Taken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# What a document that is not as this version writes it can raise.
+DAMAGE = (LookupError, ValueError, TypeError, AttributeError, ArithmeticError, LocalError)
 # Below 128 an address takes one byte; larger sites use the two-byte ones.
 SHORT_ADDRESSES = 100
 ACCEPT_TIME_BYTES = 6  # of the nonce of a join accept
@@ -32,6 +35,7 @@ class Roster:
         registry: Records,
         sessions: Records,
         submit: Callable[[str, int, Taken], None],
+        unreadable: Unreadable,
         logger: Logger,
         owner: str = "",
     ) -> None:
@@ -41,6 +45,8 @@ class Roster:
         self._places = Places()
         self.last_accept_time = 0  # ms since 1970, of the newest accept that is stored
         self.has_lost_sessions = False  # stored ones were thrown away
+        self.unreadable = unreadable
+        self._damaged: set[str] = set()  # devices whose documents cannot be read
         self._registry = registry
         self._sessions = sessions
         self._submit = submit
@@ -55,6 +61,8 @@ class Roster:
         """Read the registry. Without sessions (their counters may have been rolled back) every node joins anew."""
         for name, document in (await self._registry.items()).items():
             self.refresh(name, document)
+        for name, reason in self._registry.unreadable.items():
+            self._pass_over(name, reason)
         self.last_accept_time = max((device.accepted_at for device in self.devices.values()), default=0)
         self.has_lost_sessions = not with_sessions and bool(self.devices)
         for name, document in (await self._sessions.items()).items():
@@ -73,9 +81,12 @@ class Roster:
                 if device is not None and with_sessions:
                     self._resume(resumed(device, document, now))
                     continue
-            except (KeyError, ValueError, TypeError) as error:
-                self._logger.error("session_unreadable", device=name, error=repr(error))
-            await self._sessions.delete(name)
+            except DAMAGE as error:
+                self.unreadable.count("sessions", name, repr(error))
+            if name not in self._damaged:
+                await self._sessions.delete(name)
+        for name, reason in self._sessions.unreadable.items():
+            self.unreadable.count("sessions", name, reason)  # its next join writes a new one
 
     def _resume(self, session: DeviceSession) -> None:
         device = session.device
@@ -125,8 +136,17 @@ class Roster:
         elif document is not None and device is None:
             try:
                 self._insert(self._device(document))
-            except (KeyError, ValueError, TypeError, LocalError) as error:
-                self._logger.error("device_unreadable", device=name, error=repr(error))
+            except DAMAGE as error:
+                self._pass_over(name, repr(error))
+
+    def _pass_over(self, name: str, reason: str) -> None:
+        """A device that cannot be read is unknown, but what else is stored of it is kept: somebody may mend it."""
+        self._damaged.add(name)
+        self.unreadable.count("devices", name, reason)
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether there is a device of this name that cannot be read."""
+        return name in self._damaged
 
     async def store(self, device: Device) -> None:
         """Write what the registry keeps of a device, unless it was removed."""
@@ -154,6 +174,7 @@ class Roster:
 
     def _insert(self, device: Device) -> None:
         self.devices[device.name] = device
+        self._damaged.discard(device.name)
         self._by_id.setdefault(device.id, []).append(device)
 
     def _withdraw(self, device: Device) -> None:

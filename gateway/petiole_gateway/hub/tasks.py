@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
-
-from .ports import Logger
 
 
 class Tasks:
-    """`spawn` runs a coroutine to its end; what it raises is logged. After `stop` nothing is started any more."""
+    """`spawn` runs a coroutine to its end; `failed(name, error)` is told what it raises. After `stop` nothing is
+    started any more."""
 
-    def __init__(self, logger: Logger) -> None:
-        self._logger = logger
+    def __init__(self, failed: Callable[[str, BaseException], None]) -> None:
+        self._failed = failed
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_stopped = False
 
@@ -37,4 +36,4 @@ class Tasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            self._logger.error("task_failed", error=repr(error))
+            self._failed("the hub", error)

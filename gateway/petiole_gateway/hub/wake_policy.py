@@ -119,10 +119,12 @@ class WakePolicies:
             return
         for name, kept in (await self._records.items()).items():
             device = self._roster.devices.get(name)
-            if device is None:
-                await self._records.delete(name)  # it was removed while the store did not answer
-            else:
+            if device is not None:
                 self._set(device, kept)
+            elif not self._roster.is_damaged(name):
+                await self._records.delete(name)  # it was removed while the store did not answer
+        for name, reason in self._records.unreadable.items():
+            self._roster.unreadable.count("wake", name, reason)
 
     async def ask(
         self, device: Device, *, period_s: int | None = None, spacing_ms: int | None = None, awake_s: int | None = None
@@ -189,7 +191,7 @@ class WakePolicies:
         try:
             found = loaded(kept)
         except ValueError as error:
-            self._logger.error("wake_policy_unreadable", device=device.name, error=str(error))
+            self._roster.unreadable.count("wake", device.name, str(error))
             return
         if device.wake_policy is None or found.asked_at >= device.wake_policy.asked_at:
             device.wake_policy = found

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import Error as ClientError
 from nats.errors import NoRespondersError
 
+from ..foreign_json import JsonError, parse_object
 from .errors import ApiError, NotConnectedError
 from .subjects import domain_api
 
@@ -21,6 +23,8 @@ Document = dict[str, Any]
 
 # One request to a local server takes about a millisecond; a Pi that flushes its SD card may hold it for seconds.
 REQUEST_TIMEOUT_S = 5.0
+# Of the server: what NATS carries.
+MAX_ANSWER = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,7 @@ class JetStreamApi:
             raise ApiError(subject, 503, 0, "no JetStream answers here") from error
         except (ClientError, OSError, TimeoutError) as error:
             raise NotConnectedError(f"{subject} ({type(error).__name__})") from error
-        answer: Document = json.loads(reply.data)
-        _raise_refusal(subject, answer)
-        return answer
+        return _answer(subject, reply.data)
 
     async def stream_info(self, stream: str, **body: object) -> Document | None:
         """STREAM.INFO, or None if there is no such stream."""
@@ -87,9 +89,7 @@ class JetStreamApi:
             raise ApiError(subject, 503, 0, "no stream takes this subject") from error
         except (ClientError, OSError, TimeoutError) as error:
             raise NotConnectedError(f"{subject} ({type(error).__name__})") from error
-        answer: Document = json.loads(reply.data)
-        _raise_refusal(subject, answer)
-        return answer
+        return _answer(subject, reply.data)
 
     async def _direct_get(self, what: str, body: Document | None) -> StoredMessage | None:
         call = f"{self.prefix}.DIRECT.GET.{what}"
@@ -100,13 +100,16 @@ class JetStreamApi:
             raise ApiError(call, 503, 0, "no JetStream answers here") from error
         except (ClientError, OSError, TimeoutError) as error:
             raise NotConnectedError(f"{call} ({type(error).__name__})") from error
-        headers = dict(reply.headers or {})
+        message = stored(reply)
+        if message is not None:
+            return message  # whatever status its sender has written into it
+        headers = reply.headers or {}
         status = headers.get("Status")
+        if status is None:
+            raise NotConnectedError(f"{call} (the answer is no message of a stream)")
         if status == "404":
             return None
-        if status is not None:
-            raise ApiError(call, int(status), 0, headers.get("Description", ""))
-        return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), headers, reply.data)
+        raise ApiError(call, int(status) if status.isdecimal() else 500, 0, headers.get("Description", ""))
 
     async def _found(self, call: str, body: Document | None) -> Document | None:
         try:
@@ -117,7 +120,22 @@ class JetStreamApi:
             raise
 
 
-def _raise_refusal(subject: str, answer: Document) -> None:
+def stored(message: Msg) -> StoredMessage | None:
+    """What a direct get or a republished message carries, or None if it is neither."""
+    headers = dict(message.headers or {})
+    try:
+        return StoredMessage(headers["Nats-Subject"], int(headers["Nats-Sequence"]), headers, message.data)
+    except (KeyError, ValueError):
+        return None
+
+
+def _answer(subject: str, data: bytes) -> Document:
+    """What a server says, or whoever has written to our inbox in its place. ApiError, NotConnectedError."""
+    try:
+        answer = parse_object(data, most=MAX_ANSWER)
+    except JsonError as error:
+        raise NotConnectedError(f"{subject} (the answer is no JSON of a server: {error})") from error
     problem = answer.get("error")
-    if problem is not None:
+    if isinstance(problem, dict):
         raise ApiError(subject, problem.get("code", 0), problem.get("err_code", 0), problem.get("description", ""))
+    return answer

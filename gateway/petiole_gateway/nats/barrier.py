@@ -84,6 +84,8 @@ class Barrier:
     async def run(self) -> None:
         """Serve requests until cancelled."""
         loop = asyncio.get_running_loop()
+        if self.is_requested:
+            self._wake.set()  # of a run that ended
         while True:
             await self._wake.wait()
             self._wake.clear()

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from nats.aio.client import Client
 from nats.errors import Error as ClientError
 
+from ..hub.ports import Logger
+from ..supervision import Supervisor
 from .binary import check_connected_server
 from .errors import NotConnectedError, SecurityError
 
@@ -22,19 +24,13 @@ MAX_OUTSTANDING_PINGS = 2
 RECONNECT_WAIT_S = 0.25
 
 
-class Logger(Protocol):
-    """The part of a structlog logger that is used."""
-
-    def info(self, event: str, **fields: Any) -> Any: ...
-
-    def warning(self, event: str, **fields: Any) -> Any: ...
-
-
 class Connection:
-    """One nats-py client with `is_connected`, an `epoch` that grows with every (re)connect, and listeners."""
+    """One nats-py client with `is_connected`, an `epoch` that grows with every (re)connect, and listeners.
+    `supervisor` watches the tasks of whoever works over it."""
 
-    def __init__(self, logger: Logger) -> None:
+    def __init__(self, logger: Logger, supervisor: Supervisor | None = None) -> None:
         self.client = Client()
+        self.supervisor = supervisor or Supervisor(logger)
         self.epoch = 0
         self._logger = logger
         self._up = asyncio.Event()
@@ -78,6 +74,9 @@ class Connection:
         self._set_up(False)
 
     async def _failed(self, error: Exception) -> None:
+        if not isinstance(error, (ClientError, OSError, asyncio.TimeoutError)):
+            self.supervisor.failed("what is called with messages", error)
+            return
         # Permission violations and slow consumers are reported here and nowhere else.
         self._logger.warning("nats_error", error=str(error) or type(error).__name__)
 
@@ -102,6 +101,7 @@ async def connect(
     credentials: Path | None = None,
     inbox_prefix: str = "_INBOX",
     timeout_s: float = 10.0,
+    supervisor: Supervisor | None = None,
     ping_interval_s: int = PING_INTERVAL_S,
 ) -> Connection:
     """Connect, check the server's version, and stay connected for ever. On a leaf, `inbox_prefix` must be that of
@@ -110,7 +110,7 @@ async def connect(
     NotConnectedError if the first connection is not there within `timeout_s`, SecurityError if the server
     refuses the credentials, VersionError if it is too old.
     """
-    connection = Connection(logger)
+    connection = Connection(logger, supervisor)
     options: dict[str, Any] = {
         "servers": [urls] if isinstance(urls, str) else list(urls),
         "name": name,

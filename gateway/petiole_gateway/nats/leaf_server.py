@@ -10,6 +10,9 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import structlog
+
+from ..supervision import Supervisor
 from .binary import find_nats_server
 from .child_process import ended_with_parent
 from .errors import LeafStartError, PortTakenError, ServerError
@@ -62,6 +65,7 @@ class LeafServer:
         on_log: Callable[[str], None] = lambda line: None,
         on_link: Callable[[bool], None] = lambda up: None,
         on_exit: Callable[[int], None] = lambda code: None,
+        supervisor: Supervisor | None = None,
     ) -> None:
         self.site = site
         self.data_dir = data_dir
@@ -72,6 +76,7 @@ class LeafServer:
         self._binary = binary
         self._extra = dict(settings or {})
         self._patience_s = watchdog_patience_s
+        self._supervisor = supervisor or Supervisor(structlog.get_logger())
         self._on_log, self._on_link, self._on_exit = on_log, on_link, on_exit
         self._lock = DataDirLock(data_dir)
         self._log_tail: collections.deque[str] = collections.deque(maxlen=_LOG_TAIL)
@@ -148,7 +153,11 @@ class LeafServer:
             monitor_url=f"http://127.0.0.1:{monitor_port}",
             site=self.site,
         )
-        self._tasks.append(asyncio.create_task(self._supervise(binary, client_port, monitor_port)))
+        self._tasks.append(
+            self._supervisor.keep(
+                "the leaf server", lambda: self._supervise(binary, client_port, monitor_port), is_vital=True
+            )
+        )
         if self.hub_urls:
             self._watchdog = LinkWatchdog(
                 monitor_port,
@@ -157,7 +166,7 @@ class LeafServer:
                 on_change=self._on_link,
                 patience_s=self._patience_s,
             )
-            self._tasks.append(asyncio.create_task(self._watchdog.run()))
+            self._tasks.append(self._supervisor.keep("the leaf's link", self._watchdog.run))
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after 10 s. Harmless when not running."""
@@ -227,8 +236,12 @@ class LeafServer:
         )
         self._process = process
         self._expected_end = False
-        remember_server(self.data_dir, process.pid, config)
-        self._log_task = asyncio.create_task(self._forward_log(process))
+        # Whoever does not read the log stops the server, which waits for room in the pipe.
+        self._log_task = self._supervisor.keep(
+            "the leaf server's log", lambda: self._forward_log(process), is_vital=True, may_end=True
+        )
+        # Waits for the disk, and links are open when the server is started again.
+        await asyncio.to_thread(remember_server, self.data_dir, process.pid, config)
         await self._wait_healthy(process, client_port, monitor_port)
 
     async def _wait_healthy(self, process: asyncio.subprocess.Process, client_port: int, monitor_port: int) -> None:

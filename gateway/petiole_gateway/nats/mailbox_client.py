@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from ..foreign_json import JsonError, parse_object
 from ..hub.mailbox_item import DEFAULT_PRIORITY, Item
 from ..hub.mailbox_states import EXPIRED, FINAL, REPLACED
 from .api import Document, JetStreamApi, StoredMessage
@@ -276,7 +276,7 @@ class MailboxClient:
 
 def _document(payload: bytes) -> Document | None:
     try:
-        document = json.loads(payload)
-        return document if isinstance(document["state"], str) and isinstance(document["id"], str) else None
-    except (ValueError, KeyError, TypeError):
+        document = parse_object(payload)
+    except JsonError:
         return None
+    return document if isinstance(document.get("state"), str) and isinstance(document.get("id"), str) else None

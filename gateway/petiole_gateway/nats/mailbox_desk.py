@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
 from ..hub.mailbox_states import FINAL, PENDING
+from ..hub.ports import Logger
+from ..hub.unreadable import Unreadable
 from .api import Document, JetStreamApi, StoredMessage
-from .connection import Logger
 from .mailbox_documents import DocumentWriter
 from .mailbox_events import EventPublisher
 from .mailbox_items import (
+    HUB,
+    LEAF,
     Cancel,
     UnreadableError,
+    attempts_of,
     document,
     encoded,
     milliseconds,
     parse_mail,
+    parse_record,
     record,
     recorded_item,
+    reply_to_of,
     sources_of,
 )
-from .mailbox_settlement import DOCUMENT_TTL_S, HUB, LEAF, Ended, Settlement
+from .mailbox_settlement import DOCUMENT_TTL_S, Ended, Settlement
 from .mailbox_timer import DeadlineTimer
 from .subjects import DOCUMENT_STREAM, document_subject, event_subject
 
+# Cancels of items that are not here yet: every item of a site whose mail has not been read could be cancelled, and of
+# more nobody has a list. Each takes 200 bytes.
+MAX_CANCELS = 10_000
 # Ends that a hub server which is behind may still show as waiting.
 REMEMBERED_ENDS = 10_000
 
@@ -40,6 +48,7 @@ class MailMetrics:
     unreadable_total: int = 0
     ended_total: int = 0
     ended: dict[str, int] = field(default_factory=dict)  # by final state
+    cancels_dropped_total: int = 0  # of items that nobody knows
     hub_reads_total: int = 0
 
 
@@ -60,9 +69,11 @@ class MailDesk:
         is_known: Callable[[str], bool],
         on_mail: Callable[[str], None],
         look_again: Callable[[str], None],
+        unreadable: Unreadable,
     ) -> None:
         self.mailbox = mailbox
         self.metrics = MailMetrics()
+        self.unreadable = unreadable
         self.on_mail = on_mail
         self.settlement: Settlement  # needs us, and we need it
         # Messages of the streams that are known and not deleted: the item, None for anything else.
@@ -76,21 +87,28 @@ class MailDesk:
         self._wall = wall
         self._is_known = is_known
         self._look_again = look_again
+        self._damaged: set[str] = set()  # items whose records cannot be read, and may be written over
         self._ended: dict[tuple[str, int], None] = {}
         self._cancels: dict[str, list[tuple[str, int]]] = {}  # of items that are not here (yet), by name
+        self._open_cancels = 0  # in all
         self._recorded_ends: dict[tuple[str, int], Ended] = {}  # while loading
 
     def load_record(self, message: StoredMessage) -> None:
-        """What the leaf's bucket has kept of an earlier run."""
+        """What the leaf's bucket has kept of an earlier run. A record that cannot be read is passed over: its item is
+        in its stream still, or has ended."""
+        if not message.payload:
+            return  # it was deleted
+        name = message.subject.split(".", 3)[-1]
         try:
-            kept: Document = json.loads(message.payload)
+            kept = parse_record(name, message.payload)
             if kept["state"] in FINAL:
                 if "sources" in kept:  # else it is settled
                     self._load_end(kept)
                 return
             item = recorded_item(kept)
-        except (ValueError, KeyError, TypeError):
-            self._logger.warning("mailbox_record_unreadable", subject=message.subject)
+        except UnreadableError as error:
+            self._damaged.add(name)
+            self.unreadable.count("mail", name, str(error))
             return
         for origin, sequence in item.sources:
             self.held[origin][sequence] = item
@@ -104,7 +122,7 @@ class MailDesk:
             encoded(told),
             encoded(kept),
             sources_of(kept),
-            kept.get("reply_to"),
+            reply_to_of(kept),
             is_recorded=True,
         )
         if self._hub_documents is not None:
@@ -123,9 +141,10 @@ class MailDesk:
         if item is None:
             return
         try:
-            told = json.loads(payload)
-            is_final, attempts = told["state"] in FINAL, int(told["attempts"])
-        except (ValueError, KeyError, TypeError):
+            told = parse_record(name, payload)
+            is_final, attempts = told["state"] in FINAL, attempts_of(told)
+        except UnreadableError as error:
+            self.unreadable.count("mail", name, str(error))
             return
         if not is_final:
             item.attempts = max(item.attempts, attempts)
@@ -158,7 +177,7 @@ class MailDesk:
         try:
             queued_at = milliseconds(message.headers["Nats-Time-Stamp"])
             mail = parse_mail(source, message.subject, message.headers, message.payload, queued_at)
-        except (UnreadableError, KeyError, ValueError) as error:
+        except (UnreadableError, LookupError, ValueError) as error:
             self.metrics.unreadable_total += 1
             self._logger.warning("mail_unreadable", subject=message.subject[:200], reason=str(error))
             self.settlement.remove(source)
@@ -181,7 +200,7 @@ class MailDesk:
         else:
             changes = [self.mailbox.refuse(item, f"there is no device {item.device}", now)]
         self.held[source[0]][source[1]] = self.mailbox.find(item.device, item.id) or item
-        for cancelled_by in self._cancels.pop(name, ()):
+        for cancelled_by in self._take_cancels(name):
             item.sources.append(cancelled_by)
             if not item.is_final:
                 changes += self.mailbox.cancel(item.device, item.id, now) or []
@@ -196,8 +215,13 @@ class MailDesk:
             self.apply(self.mailbox.cancel(cancel.device, cancel.id, self._wall()) or [])
         elif ended is not None:
             self.settlement.also(ended, cancel.source)
+        elif self._open_cancels >= MAX_CANCELS or not self._is_known(cancel.device):
+            # There is no such item, as far as anybody knows.
+            self.metrics.cancels_dropped_total += 1
+            self.settlement.remove(cancel.source)
         else:
             self._cancels.setdefault(name, []).append(cancel.source)
+            self._open_cancels += 1
             self._look_again(LEAF if self._hub_documents is None else HUB)
 
     def apply(self, changes: Sequence[Change]) -> None:
@@ -221,8 +245,11 @@ class MailDesk:
 
     def record(self, change: Change, *, is_first: bool = True) -> None:
         """Write the item's record on the leaf; with `is_first`, unless it has one, from another gateway of the site."""
-        item = change.item
-        self._records.put(f"{item.device}.{item.id}", encoded(record(change)), is_first=is_first)
+        name = f"{change.item.device}.{change.item.id}"
+        if is_first and name in self._damaged:
+            is_first = False
+            self._damaged.discard(name)
+        self._records.put(name, encoded(record(change)), is_first=is_first)
 
     def _tell_hub_of_pending(self, change: Change) -> None:
         if self._hub_documents is not None:
@@ -245,8 +272,13 @@ class MailDesk:
     def drop_cancels(self, names: Sequence[str]) -> None:
         """Everything has been read: these have ended, or never were."""
         for name in names:
-            for source in self._cancels.pop(name, ()):
+            for source in self._take_cancels(name):
                 self.settlement.remove(source)
+
+    def _take_cancels(self, name: str) -> list[tuple[str, int]]:
+        sources = self._cancels.pop(name, [])
+        self._open_cancels -= len(sources)
+        return sources
 
     async def gone(self, hub_api: JetStreamApi, origin: str, sequence: int) -> None:
         """A message is not in its stream any more, and it was not us."""
@@ -267,8 +299,9 @@ class MailDesk:
     async def _is_ended_at_hub(self, hub_api: JetStreamApi, item: Item) -> bool:
         told = await hub_api.message_on(DOCUMENT_STREAM, document_subject(self._site, f"{item.device}.{item.id}"))
         try:
-            return told is not None and json.loads(told.payload)["state"] in FINAL
-        except (ValueError, KeyError, TypeError):
+            name = f"{item.device}.{item.id}"
+            return told is not None and parse_record(name, told.payload)["state"] in FINAL
+        except UnreadableError:
             return False
 
     def _tell(self, change: Change) -> None:

@@ -6,7 +6,8 @@ import asyncio
 
 from nats.errors import Error as ClientError
 
-from .connection import Connection, Logger
+from ..hub.ports import Logger
+from .connection import Connection
 
 # A wake of all devices of a large site; more than that while the leaf is away would be old news.
 MAX_EVENTS = 4096

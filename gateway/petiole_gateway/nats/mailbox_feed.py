@@ -13,10 +13,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as ClientError
 
-from .api import JetStreamApi, StoredMessage
+from .api import JetStreamApi, StoredMessage, stored
 from .connection import Connection
 from .errors import ApiError
-from .listing import read_stream, stored
+from .listing import read_stream
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..foreign_json import JsonError, parse, parse_object
 from ..hub.mailbox_item import DEFAULT_PRIORITY, HIGHEST_PRIORITY, Change, Item
 from ..hub.mailbox_states import QUEUED
 from ..hub.readings import timestamp
 from .api import Document
 from .errors import ConfigError
-from .mailbox_streams import MAX_MAIL
+from .mailbox_streams import MAX_MAIL, MAX_RECORD
 from .subjects import checked_token, is_token, mail_filter
 
 EXPIRES_HEADER = "Petiole-Expires"
@@ -29,6 +30,12 @@ PRIORITY_HEADER = "Petiole-Priority"
 REPLY_HEADER = "Petiole-Reply-To"
 ID_HEADER = "Nats-Msg-Id"
 TTL_HEADER = "Nats-TTL"
+
+LEAF = "site"  # origin of items that are stored on the leaf
+HUB = "hub"
+
+# Five are the end, but for those that were cut short by an end of the gateway.
+MAX_TOLD_ATTEMPTS = 1000
 
 MIN_EXPIRES_S = 1.0
 MAX_EXPIRES_S = 30 * 86_400.0
@@ -90,8 +97,9 @@ def item_mail(
     body = {"command": checked_token("command", command), "arguments": arguments}
     try:
         payload = json.dumps(body, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+        parse(payload)  # what a gateway would not take is refused here, where its sender hears of it
     except (TypeError, ValueError, RecursionError) as error:
-        raise ConfigError("arguments", type(arguments).__name__, f"cannot be JSON: {error}") from error
+        raise ConfigError("arguments", type(arguments).__name__, f"cannot be sent: {error}") from error
     if len(payload) > MAX_MAIL - _HEADERS_ROOM:
         raise ConfigError("arguments", len(payload), f"must be at most {MAX_MAIL - _HEADERS_ROOM} bytes of JSON")
     headers = {
@@ -126,11 +134,9 @@ def parse_mail(
         raise UnreadableError(f"subject {subject[:100]!r}")
     device, kind = parts[2], parts[3]
     try:
-        body = json.loads(payload, parse_constant=_no_number)
-    except (ValueError, RecursionError) as error:
-        raise UnreadableError("the payload is not JSON") from error
-    if not isinstance(body, dict):
-        raise UnreadableError("the payload is not a JSON object")
+        body = parse_object(payload)
+    except JsonError as error:
+        raise UnreadableError(f"the payload: {error}") from error
     if kind == "c" and len(parts) == 4:
         return Cancel(device, _token(body.get("id"), "id"), source)
     if not (kind == "q" and len(parts) == 4) and not (kind == "k" and len(parts) == 5):
@@ -194,35 +200,74 @@ def record(change: Change) -> Document:
     return kept if item.is_final else {**kept, "arguments": json.loads(item.arguments)}
 
 
+def parse_record(name: str, payload: bytes) -> Document:
+    """The record of the item `<device>.<id>`. UnreadableError."""
+    try:
+        kept = parse_object(payload, most=MAX_RECORD)
+    except JsonError as error:
+        raise UnreadableError(str(error)) from error
+    if f"{kept.get('device')}.{kept.get('id')}" != name or not all(map(is_token, name.split("."))):
+        raise UnreadableError("it is of another item")
+    if not isinstance(kept.get("state"), str):
+        raise UnreadableError("it has no state")
+    return kept
+
+
 def recorded_item(kept: Document) -> Item:
-    """The item of a record that is not final. KeyError, ValueError or TypeError if it is none."""
+    """The item of a record that is not final. UnreadableError if it is none."""
+    key, arguments = kept.get("key"), kept.get("arguments")
+    try:
+        times = [milliseconds(kept[name]) for name in ("queued_at", "expires_at")]
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        raise UnreadableError("it has not its times") from error
     return Item(
-        str(kept["id"]),
-        str(kept["device"]),
-        str(kept["command"]),
-        _compact(kept["arguments"]),
-        expires_at=milliseconds(kept["expires_at"]),
-        queued_at=milliseconds(kept["queued_at"]),
+        _token(kept.get("id"), "id"),
+        _token(kept.get("device"), "device"),
+        _token(kept.get("command"), "command"),
+        _compact(arguments),
+        expires_at=times[1],
+        queued_at=times[0],
         sources=sources_of(kept),
-        priority=int(kept["priority"]),
-        key=kept.get("key"),
-        reply_to=kept.get("reply_to"),
-        attempts=int(kept["attempts"]),
+        priority=_number(kept, "priority", HIGHEST_PRIORITY),
+        key=None if key is None else _token(key, "key"),
+        reply_to=reply_to_of(kept),
+        attempts=attempts_of(kept),
     )
 
 
 def sources_of(kept: Document) -> list[tuple[str, int]]:
-    """Where the item of a record is stored upstream."""
-    return [(str(origin), int(sequence)) for origin, sequence in kept["sources"]]
+    """Where the item of a record is stored upstream. UnreadableError."""
+    found = kept.get("sources")
+    if not isinstance(found, list) or not found:
+        raise UnreadableError("it does not say where it comes from")
+    for each in found:
+        is_pair = isinstance(each, list) and len(each) == 2
+        if not is_pair or each[0] not in (LEAF, HUB) or type(each[1]) is not int:
+            raise UnreadableError("it does not say where it comes from")
+    return [(origin, sequence) for origin, sequence in found]
+
+
+def reply_to_of(kept: Document) -> str | None:
+    """Who waits for the end of the item of a record."""
+    reply_to = kept.get("reply_to")
+    return reply_to if isinstance(reply_to, str) and _is_inbox(reply_to) else None
+
+
+def attempts_of(kept: Document) -> int:
+    """How often the item of a record was sent. UnreadableError."""
+    return min(_number(kept, "attempts", 2**64), MAX_TOLD_ATTEMPTS)
+
+
+def _number(kept: Document, name: str, most: int) -> int:
+    value = kept.get(name)
+    if type(value) is not int or not 0 <= value <= most:
+        raise UnreadableError(f"{name} is no number from 0 to {most}")
+    return value
 
 
 def encoded(told: Document) -> bytes:
     """JSON of a document."""
     return json.dumps(told, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _no_number(text: str) -> object:
-    raise ValueError(f"{text} is not JSON")
 
 
 def _compact(arguments: object) -> bytes:

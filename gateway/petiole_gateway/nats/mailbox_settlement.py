@@ -18,10 +18,12 @@ from dataclasses import dataclass
 
 from nats.errors import Error as ClientError
 
-from .connection import Connection, Logger
+from ..hub.ports import Logger
+from .connection import Connection
 from .errors import LinkError, NotConnectedError
 from .mailbox_documents import RETRY_S, DocumentWriter
 from .mailbox_feed import MailFeed
+from .mailbox_items import HUB, LEAF
 from .mailbox_streams import DOCUMENT_DAYS
 
 # Of items whose end the hub has not been told: months of a busy site without a link. Each takes about a kB.
@@ -30,8 +32,6 @@ AT_ONCE = 32
 DOCUMENT_TTL_S = DOCUMENT_DAYS * 86_400
 # On the leaf; a card is written once for it, as it was for removing the record.
 SETTLED_TTL_S = 86_400
-LEAF = "site"  # origin of items that are stored on the leaf
-HUB = "hub"
 
 
 @dataclass(slots=True, eq=False)
@@ -122,6 +122,7 @@ class Settlement:
 
     async def run(self) -> None:
         """Settle until cancelled."""
+        self._wanted.set()  # something may be left from a run that ended
         while True:
             await self._wanted.wait()
             self._wanted.clear()

@@ -18,9 +18,10 @@ from nats.errors import Error as ClientError
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
 from ..hub.mailbox_states import PENDING
-from ..hub.ports import Busy, CommandError
-from .api import JetStreamApi
-from .connection import Connection, Logger
+from ..hub.ports import Busy, CommandError, Logger
+from ..hub.unreadable import Unreadable
+from .api import JetStreamApi, StoredMessage
+from .connection import Connection
 from .errors import ConfigError, LinkError, NotConnectedError
 from .listing import read_stream
 from .mailbox_desk import MailDesk, MailMetrics
@@ -28,8 +29,8 @@ from .mailbox_documents import RETRY_S, DocumentWriter
 from .mailbox_errors import is_full
 from .mailbox_events import EventPublisher
 from .mailbox_feed import MailFeed
-from .mailbox_items import item_mail, new_id
-from .mailbox_settlement import HUB, LEAF, Settlement
+from .mailbox_items import HUB, LEAF, item_mail, new_id
+from .mailbox_settlement import Settlement
 from .mailbox_streams import ensure_leaf_mailbox
 from .subjects import (
     DOCUMENT_STREAM,
@@ -74,6 +75,7 @@ class MailboxStore:
         wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         mailbox: Mailbox | None = None,
         check_s: float = CHECK_S,
+        unreadable: Unreadable | None = None,
     ) -> None:
         self.site = checked_token("site", site)
         if not connection.client.new_inbox().startswith(f"{site_inbox(site)}."):
@@ -109,6 +111,7 @@ class MailboxStore:
             is_known=is_known,
             on_mail=on_mail,
             look_again=self._look_again,
+            unreadable=unreadable or Unreadable(logger),
         )
         self.settlement = self._desk.settlement = Settlement(
             connection,
@@ -130,9 +133,17 @@ class MailboxStore:
             stream=stream,
             subjects=mail_filter(purpose, self.site),
             notices=notices,
-            on_message=lambda message: self._desk.arrived(origin, message),
+            on_message=lambda message: self._guarded(lambda: self._desk.arrived(origin, message), message),
             on_gap=lambda: self._look_again(origin),
         )
+
+    def _guarded(self, take: Callable[[], None], message: StoredMessage) -> None:
+        """One message must not keep others from being read, whatever is wrong with it or with us."""
+        try:
+            take()
+        except Exception as error:
+            self._desk.unreadable.count("mail", message.subject, repr(error))
+            self._connection.supervisor.failed("mail: one message", error)
 
     def _look_again(self, origin: str) -> None:
         (self._hub_wake if origin == HUB else self._leaf_wake).set()
@@ -218,10 +229,16 @@ class MailboxStore:
         records = document_subject(self.site, "*.*")
         self._subscription = await self._connection.client.subscribe(records, cb=self._record_written)
         self._unlisten = self._connection.listen(self._connection_changed)
-        runs = [self._follow_leaf(), self._records.run(), self.settlement.run(), self._events.run()]
+        keep = self._connection.supervisor.keep
+        self._tasks = [
+            keep("mail: the leaf's boxes", self._follow_leaf, is_vital=True),
+            keep("mail: records", self._records.run, is_vital=True),
+            keep("mail: settlement", self.settlement.run, is_vital=True),
+            keep("mail: events", self._events.run),
+        ]
         if self._hub_documents is not None:
-            runs += [self._follow_hub(), self._hub_documents.run()]
-        self._tasks = [asyncio.create_task(run) for run in runs]
+            self._tasks.append(keep("mail: the hub's box", self._follow_hub))
+            self._tasks.append(keep("mail: documents for the hub", self._hub_documents.run))
         try:
             async with asyncio.timeout(timeout_s):
                 await self._opened.wait()
@@ -285,7 +302,11 @@ class MailboxStore:
 
     async def _load(self) -> None:
         client, subjects = self._connection.client, document_subject(self.site, ">")
-        await read_stream(client, self._api, DOCUMENT_STREAM, subjects, 1, self._desk.load_record)
+
+        def load(message: StoredMessage) -> None:
+            self._guarded(lambda: self._desk.load_record(message), message)
+
+        await read_stream(client, self._api, DOCUMENT_STREAM, subjects, 1, load)
         self._is_loaded = True
 
     # The hub -----------------------------------------------------------------------------------------------

@@ -30,6 +30,8 @@ BOX_SIZE = 32
 BOX_MAX_AGE_DAYS = 31
 # PROTOCOL.md allows a command 4096 bytes of CBOR, which are at most so many of JSON; headers included.
 MAX_MAIL = 16 * 1024
+# Of a document: the item, or what its device has answered, and what became of it.
+MAX_RECORD = 2 * MAX_MAIL
 # 30,000 items of the usual 200 bytes and more than ten times that.
 BOX_MAX_BYTES = 64 * 1024 * 1024
 # How long one can ask what became of an item.
@@ -70,7 +72,7 @@ def documents_config(max_bytes: int, replicas: int) -> Document:
         "num_replicas": replicas,
         "discard": "old",
         "max_msgs_per_subject": 1,
-        "max_msg_size": 2 * MAX_MAIL,
+        "max_msg_size": MAX_RECORD,
         "max_bytes": max_bytes,
         "max_age": (BOX_MAX_AGE_DAYS + DOCUMENT_DAYS) * _DAY,
         "allow_msg_ttl": True,

@@ -43,5 +43,7 @@ class DeadlineTimer:
 
     def _fire(self) -> None:
         self._handle = None
-        self._apply(self._mailbox.expire(self._wall()))
-        self.arm()
+        try:
+            self._apply(self._mailbox.expire(self._wall()))
+        finally:
+            self.arm()  # whatever became of these, the others have deadlines, too

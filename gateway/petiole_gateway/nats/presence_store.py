@@ -14,8 +14,10 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from ..foreign_json import JsonError, parse_object
+from ..hub.ports import Logger
 from .api import JetStreamApi
-from .connection import Connection, Logger
+from .connection import Connection
 from .errors import LinkError
 from .mailbox_documents import DocumentWriter
 from .mailbox_events import EventPublisher
@@ -69,12 +71,16 @@ class PresenceStore:
     def start(self) -> None:
         """Write from now on, whenever that is possible."""
         self._unlisten = self._connection.listen(self._connection_changed)
-        self._leaf_wake.set()
-        work = [self._keep_leaf(), self._leaf.run(), self._events.run()]
+        keep = self._connection.supervisor.keep
+        self._tasks = [
+            keep("presence: the leaf's bucket", self._keep_leaf),
+            keep("presence: documents", self._leaf.run),
+            keep("presence: events", self._events.run),
+        ]
         if self._hub is not None:
             self._hub.is_open.set()
-            work += [self._keep_hub(), self._hub.run()]
-        self._tasks = [asyncio.create_task(each) for each in work]
+            self._tasks.append(keep("presence: the hub's bucket", self._keep_hub))
+            self._tasks.append(keep("presence: documents for the hub", self._hub.run))
 
     async def stop(self) -> None:
         """Write nothing more. What was not written is told by the next run."""
@@ -97,10 +103,9 @@ class PresenceStore:
         """What was told last of a device, by whichever gateway of the site has it; None if nothing is known."""
         try:
             found = await self._api.message_on(STREAM, bucket_subject(PRESENCE_BUCKET, self.site, device))
-            told = None if found is None or not found.payload else json.loads(found.payload)
-        except (LinkError, ValueError):
+            return None if found is None or not found.payload else parse_object(found.payload)
+        except (LinkError, JsonError):
             return None
-        return told if isinstance(told, dict) else None
 
     def forget(self, device: str) -> None:
         """There is no such device any more."""
@@ -129,6 +134,7 @@ class PresenceStore:
 
     async def _keep_leaf(self) -> None:
         """A leaf that was started again has no bucket any more."""
+        self._leaf_wake.set()
         while True:
             await self._leaf_wake.wait()
             self._leaf_wake.clear()

@@ -33,6 +33,16 @@ class OtherDevicesError(LocalError):
         self.names = names
 
 
+class DamagedRegistryError(LocalError):
+    """A backup would silently miss devices."""
+
+    hint = "add them again, each with its key, or restore an older backup; the gateway's log says what is wrong"
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"{len(names)} devices cannot be read, such as {names[0]}")
+        self.names = names
+
+
 @dataclass(slots=True)
 class RegistryBackup:
     """`accepted_at`: the highest time of a join accept, ms; `sequences`: the last stored one of each device."""
@@ -55,8 +65,10 @@ class RegistryBackup:
 
 
 async def collect(api: JetStreamApi, site: str, devices: SealedBucket, sessions: SealedBucket) -> RegistryBackup:
-    """Read it from a running leaf. LinkError."""
+    """Read it from a running leaf. DamagedRegistryError, LinkError."""
     found = await devices.items()
+    if devices.unreadable:
+        raise DamagedRegistryError(sorted(devices.unreadable))
     accepted_at = max((int(one.get("accepted_at", 0)) for one in found.values()), default=0)
     for session in (await sessions.items()).values():
         accepted_at = max(accepted_at, int.from_bytes(bytes.fromhex(session["nonce"])[:6], "big"))

@@ -13,6 +13,7 @@ from nats.errors import TimeoutError as NatsTimeoutError
 
 from petiole import wire
 
+from ..foreign_json import MAX_TEXT, JsonError, parse
 from ..hub.ports import CommandError
 from .connection import Connection
 from .subjects import checked_token
@@ -33,7 +34,8 @@ class NatsRequester:
         self.live_dropped_total = 0
 
     async def request(self, subject: str, arguments: object, timeout_s: float) -> Any:
-        """The answer: JSON where it is JSON, else text, else bytes. CommandError otherwise."""
+        """The answer: JSON where it is JSON, else text, else bytes. CommandError otherwise, and for an answer that no
+        frame can hold."""
         if not self._connection.is_connected:
             raise CommandError(wire.NOT_NOW, "the gateway is not connected to NATS")
         payload = b"" if arguments is None else json.dumps(arguments, separators=(",", ":")).encode()
@@ -57,7 +59,7 @@ class NatsRequester:
             self.live_dropped_total += 1
             return
         subject = f"live.{self._site}.{device}.{channel}"
-        task = asyncio.get_running_loop().create_task(self._publish(subject, payload))
+        task = self._connection.supervisor.once("a live reading", self._publish(subject, payload))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -72,12 +74,16 @@ def _answer(message: Msg) -> Any:
     headers = message.headers or {}
     code = headers.get(ERROR_CODE_HEADER)
     if code is not None or ERROR_HEADER in headers:
-        raise CommandError(_code(code or ""), headers.get(ERROR_HEADER, "error"))
+        raise CommandError(service_code(code or ""), headers.get(ERROR_HEADER, "error"))
     if not message.data:
         return None
+    if len(message.data) > MAX_TEXT:
+        raise CommandError(wire.TOO_LARGE, f"the answer is longer than {wire.MAX_MESSAGE} bytes")
     try:
-        return json.loads(message.data)
-    except (ValueError, RecursionError):
+        return parse(message.data)
+    except JsonError as error:
+        if error.is_json:
+            raise CommandError(wire.HANDLER_FAILED, f"the answer cannot be handed on: {error}") from error
         return _text(message.data)
 
 
@@ -88,7 +94,7 @@ def _text(data: bytes) -> str | bytes:
         return data
 
 
-def _code(text: str) -> int:
+def service_code(text: str) -> int:
     """A service's error code, which may be any text, as a code of PROTOCOL.md."""
     is_code = len(text) == 3 and text.isascii() and text.isdigit() and text[0] in "45"
     return int(text) if is_code else wire.HANDLER_FAILED

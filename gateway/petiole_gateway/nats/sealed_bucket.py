@@ -20,6 +20,7 @@ from nats.js.api import KeyValueConfig
 from nats.js.errors import APIError, BucketNotFoundError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
+from ..foreign_json import JsonError, parse_object
 from .api import Document, JetStreamApi, StoredMessage
 from .errors import ConfigError, KeyExistsError, KeyFileError, LinkError, NotConnectedError, WrongKeyError
 from .listing import read_stream
@@ -54,6 +55,7 @@ class PlainBucket:
         barrier: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.bucket = checked_token("bucket", bucket)
+        self.unreadable: dict[str, str] = {}  # by key: why; as of the last `items`
         self._client = client
         self._max_bytes = max_bytes
         self._barrier = barrier
@@ -103,18 +105,25 @@ class PlainBucket:
         await self._written()
 
     async def items(self) -> dict[str, Document]:
-        """All documents."""
+        """All documents that can be read; `unreadable` has the reasons of the others."""
         # Not by a watcher: the library takes a bucket for empty when a busy server answers what is pending before it
         # pushes it.
         found: dict[str, Document] = {}
+        self.unreadable.clear()
         prefix = f"$KV.{self.bucket}."
 
         def take(message: StoredMessage) -> None:
             key = message.subject[len(prefix) :]
+            self.unreadable.pop(key, None)
             if _DELETED & message.headers.keys():
                 found.pop(key, None)
             elif is_token(key):
-                found[key] = self._decode(key, message.payload)
+                try:
+                    found[key] = self._decode(key, message.payload)
+                except (ConfigError, WrongKeyError) as error:
+                    # The key fits, which `open` has proved: this one document is damaged.
+                    found.pop(key, None)
+                    self.unreadable[key] = str(error)
 
         try:
             await read_stream(self._client, JetStreamApi(self._client), f"KV_{self.bucket}", f"{prefix}>", 1, take)
@@ -130,12 +139,9 @@ class PlainBucket:
 
     def _decode(self, key: str, data: bytes) -> Document:
         try:
-            value = json.loads(data)
-        except ValueError as error:
-            raise ConfigError("value", data[:20], f"{self.bucket}/{key} is not a JSON document") from error
-        if not isinstance(value, dict):
-            raise ConfigError("value", data[:20], f"{self.bucket}/{key} is not a JSON object")
-        return value
+            return parse_object(data, most=MAX_VALUE)
+        except JsonError as error:
+            raise ConfigError("value", len(data), f"{self.bucket}/{key} cannot be read: {error}") from error
 
     async def _read(self, key: str) -> bytes | None:
         try:
@@ -206,8 +212,11 @@ class SealedBucket(PlainBucket):
             self._decode(_CHECK_KEY, check)
 
     def _encode(self, key: str, value: Document) -> bytes:
+        return self._seal(key, super()._encode(key, value))
+
+    def _seal(self, key: str, data: bytes) -> bytes:
         nonce = os.urandom(_NONCE_SIZE)
-        return _FORMAT + nonce + self._aead.encrypt(nonce, super()._encode(key, value), self._name(key))
+        return _FORMAT + nonce + self._aead.encrypt(nonce, data, self._name(key))
 
     def _decode(self, key: str, data: bytes) -> Document:
         nonce, sealed = data[1 : 1 + _NONCE_SIZE], data[1 + _NONCE_SIZE :]

@@ -20,6 +20,7 @@ from nats.errors import Error as ClientError
 from nats.micro.request import Request
 from nats.micro.service import Service
 
+from ..foreign_json import JsonError, parse
 from ..hub.commands import Unreachable
 from ..hub.ports import Busy, CommandError, Logger
 from .connection import Connection
@@ -167,7 +168,7 @@ class GatewayService:
         if len(self._tasks) >= MAX_AT_ONCE:
             await self._fail(request, 429, f"{MAX_AT_ONCE} requests are being answered")
             return
-        task = asyncio.get_running_loop().create_task(self._answer(request, answer, hand_on))
+        task = self._connection.supervisor.once("a request", self._answer(request, answer, hand_on))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -178,9 +179,9 @@ class GatewayService:
             if await hand_on():
                 return
             try:
-                arguments = json.loads(request.data) if request.data.strip() else None
-            except (ValueError, RecursionError) as error:
-                raise CommandError(400, f"the payload is not JSON: {error}") from error
+                arguments = parse(request.data) if request.data.strip() else None
+            except JsonError as error:
+                raise CommandError(400, f"the payload is not JSON that is taken: {error}") from error
             result = await answer(arguments)
             headers = {QUEUED_HEADER: result.id} if isinstance(result, Queued) else None
             document = result.document if isinstance(result, Queued) else result
@@ -192,6 +193,7 @@ class GatewayService:
             await self._fail(request, 503, busy.reason)
         except Exception as error:
             self._logger.error("request_failed", subject=request.subject, error=repr(error))
+            self._connection.supervisor.failed("a request", error)
             await self._fail(request, 500, "the gateway failed; its log says more")
 
     async def _fail(self, request: Request, code: int, text: str) -> None:

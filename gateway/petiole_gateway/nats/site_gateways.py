@@ -15,14 +15,17 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as ClientError
 from nats.errors import NoRespondersError
 
+from ..foreign_json import JsonError, parse, parse_object
 from ..hub.ports import CommandError
+from .api import MAX_ANSWER
+from .connection import Connection
 from .private_file import create_private
+from .requester import service_code
 from .subjects import checked_token, is_token
 
 NAME_FILE = "gateway.name"
@@ -45,23 +48,29 @@ def gateway_name(state_dir: Path) -> str:
 class SiteGateways:
     """`hear(kind, device)` is called with news of others, `command(message)` with commands that they hand on."""
 
-    def __init__(self, client: Client, *, site: str, own: str) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, *, site: str, own: str) -> None:
+        self._client = connection.client
+        self._supervisor = connection.supervisor
         self._site = checked_token("site", site)
         self._own = own
         self._served: Subscription | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self.untold_total = 0  # news of ours that was lost
+        self.unreadable_total = 0  # news of others
 
     async def listen(self, hear: Callable[[str, str], Awaitable[None]]) -> None:
         """Take news from now on."""
 
         async def take(message: Msg) -> None:
             try:
-                news = json.loads(message.data)
+                news = parse_object(message.data)
                 gateway, kind, device = news["gateway"], news["kind"], news["device"]
-            except (ValueError, KeyError, TypeError):
+            except (JsonError, KeyError):
+                self.unreadable_total += 1
                 return
-            if gateway != self._own and isinstance(device, str) and is_token(device):
+            if not isinstance(kind, str) or not isinstance(device, str) or not is_token(device):
+                self.unreadable_total += 1
+            elif gateway != self._own:
                 await hear(kind, device)
 
         await self._client.subscribe(f"local.gateways.{self._site}", cb=take)
@@ -79,9 +88,10 @@ class SiteGateways:
     def tell(self, kind: str, device: str) -> None:
         """Tell the others. Lost while there is no connection or too much waits for it: the documents say it, too."""
         if len(self._tasks) >= MAX_TELLING:
+            self.untold_total += 1
             return
         news = {"gateway": self._own, "kind": kind, "device": device}
-        task = asyncio.get_running_loop().create_task(self._publish(json.dumps(news).encode()))
+        task = self._supervisor.once("news", self._publish(json.dumps(news).encode()))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -89,7 +99,7 @@ class SiteGateways:
         try:
             await self._client.publish(f"local.gateways.{self._site}", data)
         except (ClientError, OSError):
-            return
+            self.untold_total += 1
 
     async def ask(self, gateway: str, method: str, arguments: dict[str, Any]) -> tuple[bool, Any]:
         """Have another gateway answer one of its methods: whether it is there, and what it said. CommandError."""
@@ -100,8 +110,11 @@ class SiteGateways:
             return False, None
         headers = reply.headers or {}
         if ERROR_CODE in headers:
-            raise CommandError(int(headers[ERROR_CODE]), headers.get(ERROR_TEXT, "refused"))
-        return True, json.loads(reply.data)
+            raise CommandError(service_code(headers[ERROR_CODE]), headers.get(ERROR_TEXT, "refused"))
+        try:
+            return True, parse(reply.data, most=MAX_ANSWER)
+        except JsonError as error:
+            raise CommandError(502, f"gateway {gateway} answers what cannot be read: {error}") from error
 
     async def forward(self, gateway: str, message: Msg, timeout_s: float) -> Msg | None:
         """Hand a command on; the answer, or None if that gateway is not there."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 
+from ..hub.ports import Logger
 from .api import JetStreamApi
-from .connection import Logger
 from .errors import NatsError
 from .uplink_admission import StoreMetrics
 from .uplink_eviction import StoreSpace, evict

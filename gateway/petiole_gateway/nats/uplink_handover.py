@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 
+from ..hub.ports import Logger
 from .api import Document, JetStreamApi
-from .connection import Logger
 from .errors import LinkError
 from .streams import PROBES, leaf_consumer_config, silent_consumer_config, write_leaf_consumer
 from .subjects import HUB_CONSUMER, UPLINK_STREAM, probe_subject

@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..durations import Durations
+from ..hub.ports import Logger
 from .api import JetStreamApi
 from .barrier import INTERVAL_S, Barrier, Durability
 from .binary import check_connected_server
-from .connection import Connection, Logger
+from .connection import Connection
 from .errors import (
     BarrierError,
     ConfigError,
@@ -156,13 +157,12 @@ class UplinkStore:
         await self._publisher.start()
         self._unlisten = self._connection.listen(self._connection_changed)
         self._tasks = [
-            asyncio.create_task(self._run()),
-            asyncio.create_task(self._barrier.run()),
-            asyncio.create_task(self._watch_space()),
+            self._connection.supervisor.keep("readings: the store", self._run, is_vital=True),
+            self._connection.supervisor.keep("readings: the disk", self._barrier.run, is_vital=True),
+            self._connection.supervisor.keep("readings: room", self._watch_space, is_vital=True),
         ]
         if self._with_hub:
-            handover = keep_handed_over(self._api, self.site, self._reopened, logger=self._logger)
-            self._tasks.append(asyncio.create_task(handover))
+            self._tasks.append(self._connection.supervisor.keep("readings: handover to the hub", self._hand_over))
         try:
             async with asyncio.timeout(timeout_s):
                 await self._opened.wait()
@@ -263,7 +263,7 @@ class UplinkStore:
                 # A defect, but one that must not silence the store for ever: it begins again from the stream.
                 self._set_unhealthy()
                 opened_epoch = -1
-                self._logger.warning("uplink_store_defect", error=repr(error))
+                self._connection.supervisor.failed("readings: the store", error, is_vital=True)
                 await asyncio.sleep(BUSY_RETRY_S)
 
     async def _open(self) -> None:
@@ -297,6 +297,11 @@ class UplinkStore:
         self._opened.set()
         self._reopened.set()
         self._admission.set_healthy(True)
+
+    async def _hand_over(self) -> None:
+        if self._opened.is_set():
+            self._reopened.set()  # what an earlier run was at may not be done
+        await keep_handed_over(self._api, self.site, self._reopened, logger=self._logger)
 
     def _connection_changed(self, up: bool) -> None:
         self._wake.set()
