@@ -239,7 +239,7 @@ def test_a_cancelled_item_is_not_sent_and_an_unknown_one_cannot_be_cancelled() -
 
 
 def test_the_newest_beyond_the_bound_of_a_box_are_dropped_and_others_are_unaffected() -> None:
-    clerk = Clerk(max_per_device=3)
+    clerk = Clerk(max_per_device=6)
     for index in range(10):
         clerk.add(f"i{index}")
     assert [clerk.history(f"i{index}")[-1] for index in range(10)] == [states.PENDING] * 3 + [states.DROPPED] * 7
@@ -250,6 +250,43 @@ def test_the_newest_beyond_the_bound_of_a_box_are_dropped_and_others_are_unaffec
     clerk.add("k1", key="k")
     clerk.add("k2", key="k")
     assert clerk.history("k2") == [states.PENDING]
+
+
+def test_a_sender_takes_no_more_places_than_it_leaves_free_and_a_newcomer_finds_one() -> None:
+    clerk = Clerk(max_per_device=16)
+    senders: list[dict[str, Any]] = [{}, {"key": "?"}, {"origin": "site"}, {"sender": "a"}, {"sender": "b"}]
+    counts = []
+    for number, fields in enumerate(senders):
+        for index in range(20):
+            own = {"key": f"k{index}"} if "key" in fields else {}
+            clerk.add(f"s{number}.{index}", **{**fields, **own})
+        counts.append(sum(f"s{number}." in item.id for item in clerk.box.items("d")))
+    assert counts == [8, 4, 2, 1, 1]
+    assert clerk.said[-1].reason == "1 of its sender wait already, and the box is full"
+    # What replaces another needs no place of its own, though its sender has all of his.
+    assert clerk.take()[:1] == ["s0.0"]
+    clerk.add("newer", key="k0")
+    assert clerk.history("newer") == [states.PENDING]
+    # Of a sender that is done the places are free again.
+    for index in range(8):
+        clerk.result(f"s0.{index}")
+    clerk.add("again", sender="a")
+    assert clerk.history("again") == [states.PENDING]
+
+
+def test_what_was_taken_in_an_earlier_run_has_its_place_in_whatever_order_it_is_read() -> None:
+    clerk = Clerk(max_per_device=8)
+    for index in range(8):
+        clerk.add(f"hub{index}")
+    for index in range(8):
+        clerk.add(f"site{index}", origin="site")
+    kept = clerk.box.items("d")
+    assert len(kept) == 4 + 2
+    again = Mailbox(max_per_device=8)
+    for item in reversed(kept):
+        item.state = states.QUEUED
+        assert [change.state for change in again.add(item, NOW, was_taken=True)] == [states.PENDING]
+    assert {item.id for item in again.items("d")} == {item.id for item in kept}
 
 
 def test_all_boxes_together_are_bounded() -> None:

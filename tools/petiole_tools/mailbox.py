@@ -57,7 +57,14 @@ async def mailbox_of(options: Options) -> AsyncIterator[tuple[MailboxClient, Con
 
 
 async def send(
-    options: Options, device: str, command: str, words: list[str], expires_in: str, key: str | None, priority: int
+    options: Options,
+    device: str,
+    command: str,
+    words: list[str],
+    expires_in: str,
+    key: str | None,
+    priority: int,
+    sender: str | None,
 ) -> None:
     """Queue a command, wherever the device and its gateway are; print the receipt."""
     checked_name("device name", device)
@@ -67,7 +74,7 @@ async def send(
         raise CliError(f"--expires {expires_in}: from 1 second to 30 days", "for example --expires 12h")
     async with mailbox_of(options) as (client, _, site):
         receipt = await client.send(
-            site, device, command, arguments, expires_in_s=expires_in_s, key=key, priority=priority
+            site, device, command, arguments, expires_in_s=expires_in_s, key=key, priority=priority, sender=sender
         )
     if options.as_json:
         say_json({"id": receipt.id, "device": device, "site": site, "key": key, "stream": receipt.stream})

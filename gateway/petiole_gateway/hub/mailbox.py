@@ -13,9 +13,9 @@ from typing import Any
 from . import mailbox_states as states
 from .mailbox_item import Change, Item
 
-# The hub's stream refuses beyond 32 without a key; the rest is for items with keys, which it cannot count, and for
-# those of local senders.
-MAX_PER_DEVICE = 64
+# Streams refuse beyond 32 on a subject, so four that are full: without a key from the hub, from the site, and two named
+# senders. An item is looked for in its box, so this is also what a look costs.
+MAX_PER_DEVICE = 128
 # Of all devices together: 10,000 devices with ten each; some 80 MB.
 MAX_ITEMS = 100_000
 # A handler that crashes the device at every attempt is left alone after these.
@@ -27,7 +27,11 @@ _SPARE_DEADLINES = 64
 
 
 class Mailbox:
-    """Boxes by device name. Bounded by `max_items` in all, whatever is added."""
+    """Boxes by device name. Bounded by `max_items` in all, whatever is added.
+
+    Of one box a group of items that may be of one sender (`Item.group`) takes at most as many places as it leaves free:
+    half if it is alone, and whoever comes with a first item finds a place until all are taken.
+    """
 
     def __init__(
         self,
@@ -72,8 +76,9 @@ class Mailbox:
 
     # In ----------------------------------------------------------------------------------------------------
 
-    def add(self, item: Item, now: int) -> list[Change]:
-        """Take an item. One that is here already is not taken twice: the box's own then knows both sources."""
+    def add(self, item: Item, now: int, *, was_taken: bool = False) -> list[Change]:
+        """Take an item. One that is here already is not taken twice: the box's own then knows both sources. One that
+        `was_taken` in an earlier run has a place, whatever came before it in this one."""
         box = self._boxes.get(item.device, [])
         known = next((other for other in box if other.id == item.id), None)
         if known is not None:
@@ -89,9 +94,13 @@ class Mailbox:
         changes = [change for other in same_key for change in self._leave(other, states.REPLACE, now)]
         # The box is another list now if that was all it held.
         box = self._boxes.get(item.device, [])
-        if len(box) >= self._max_per_device:
-            return [*changes, self._end(item, states.REFUSE, now, reason=f"{len(box)} items wait already")]
-        if self._count >= self._max_items:
+        free = max(0, self._max_per_device - len(box))
+        same = sum(other.group == item.group for other in box)
+        if (not free or (same >= free and not same_key)) and not was_taken:  # what replaces another takes its place
+            room = f"{free} places are kept for others" if free else "the box is full"
+            reason = f"{same} of its sender wait already, and {room}"
+            return [*changes, self._end(item, states.REFUSE, now, reason=reason)]
+        if self._count >= self._max_items and not was_taken:
             return [*changes, self._end(item, states.REFUSE, now, reason=f"{self._count} items wait at the site")]
         item.state = states.following(item.state, states.ARRIVE)
         position = next((index for index, other in enumerate(box) if item.comes_before(other)), len(box))

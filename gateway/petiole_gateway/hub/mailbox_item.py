@@ -24,7 +24,8 @@ class Item:
     """A command that waits for a device. Times in ms since 1970.
 
     `arguments` is JSON text, unparsed: most items are looked at once. `sources` says where it is stored upstream, as
-    (origin, sequence); more than one if it was sent over two ways. `state` is changed by the mailbox only.
+    (origin, sequence); more than one if it was sent over two ways. `sender` is the name under which it came, if any.
+    `state` is changed by the mailbox only.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Item:
     sources: list[tuple[str, int]]
     priority: int = DEFAULT_PRIORITY
     key: str | None = None
+    sender: str | None = None
     reply_to: str | None = None
     attempts: int = 0
     state: str = states.QUEUED
@@ -45,6 +47,12 @@ class Item:
 
     def __post_init__(self) -> None:
         self.number = item_number(self.id)
+
+    @property
+    def group(self) -> tuple[str, str | None, bool]:
+        """What may be of one sender, as far as anybody can tell: NATS names no senders. Where it was sent, the name in
+        its subject, and whether it has a key."""
+        return self.sources[0][0], self.sender, self.key is not None
 
     @property
     def is_final(self) -> bool:

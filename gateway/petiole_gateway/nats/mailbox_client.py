@@ -96,8 +96,10 @@ class MailboxClient:
         key: str | None = None,
         priority: int = DEFAULT_PRIORITY,
         reply_to: str | None = None,
+        sender: str | None = None,
     ) -> Receipt:
-        """Queue a command for a device. Sending again with the same id, after an error, is safe.
+        """Queue a command for a device. Sending again with the same id, after an error, is safe. A program with a name
+        of its own (`sender`) has places of its own in the box.
 
         ConfigError for what can never be an item, UnknownSiteError, MailboxFullError, SiteAwayError, other LinkErrors:
         it may have been queued.
@@ -115,6 +117,7 @@ class MailboxClient:
             key=key,
             priority=priority,
             reply_to=reply_to,
+            sender=sender,
         )
         answer = await self._store(site, device, mail)
         return Receipt(

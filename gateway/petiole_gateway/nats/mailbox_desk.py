@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
-from ..hub.mailbox_states import FINAL, PENDING
+from ..hub.mailbox_states import DROPPED, FINAL, PENDING
 from ..hub.ports import Logger
 from ..hub.unreadable import Unreadable
 from .api import Document, JetStreamApi, StoredMessage
@@ -112,7 +112,7 @@ class MailDesk:
             return
         for origin, sequence in item.sources:
             self.held[origin][sequence] = item
-        changes = self.mailbox.add(item, self._wall())
+        changes = self.mailbox.add(item, self._wall(), was_taken=True)
         self.apply([change for change in changes if change.state != PENDING])
 
     def _load_end(self, kept: Document) -> None:
@@ -233,7 +233,8 @@ class MailDesk:
                 self.metrics.ended[change.state] = self.metrics.ended.get(change.state, 0) + 1
                 told, kept = encoded(document(change)), encoded(record(change))
                 name = f"{item.device}.{item.id}"
-                self.settlement.add(Ended(name, told, kept, item.sources, item.reply_to))
+                is_refused = change.state == DROPPED
+                self.settlement.add(Ended(name, told, kept, item.sources, item.reply_to, is_refused=is_refused))
             else:
                 self.record(change)
                 self._tell_hub_of_pending(change)

@@ -1,10 +1,12 @@
 """Items, cancels and documents ↔ what NATS carries.
 
     <down|out>.<site>.<device>.q          an item
+    <down|out>.<site>.<device>.q.<sender> the same under the name of its sender, who has places of his own
     <down|out>.<site>.<device>.k.<key>    an item that replaces older ones of its key
     <down|out>.<site>.<device>.c          cancels an item
 An item is JSON `{"command": …, "arguments": …}`; a cancel `{"id": …}`. Headers: `Nats-Msg-Id` is the item's id,
-`Petiole-Expires` its deadline (RFC 3339), `Petiole-Priority` 0 to 9, `Petiole-Reply-To` a subject for the result.
+`Petiole-Expires` its deadline (RFC 3339), `Petiole-Priority` 0 to 9, `Petiole-Reply-To` a subject for the result,
+`Petiole-Sender` the name of who sends an item with a key.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from .subjects import checked_token, is_token, mail_filter
 EXPIRES_HEADER = "Petiole-Expires"
 PRIORITY_HEADER = "Petiole-Priority"
 REPLY_HEADER = "Petiole-Reply-To"
+SENDER_HEADER = "Petiole-Sender"
 ID_HEADER = "Nats-Msg-Id"
 TTL_HEADER = "Nats-TTL"
 
@@ -88,6 +91,7 @@ def item_mail(
     key: str | None = None,
     priority: int = DEFAULT_PRIORITY,
     reply_to: str | None = None,
+    sender: str | None = None,
 ) -> Mail:
     """An item as it is published. ConfigError for what can never be an item."""
     if not MIN_EXPIRES_S <= expires_in_s <= MAX_EXPIRES_S:
@@ -113,7 +117,9 @@ def item_mail(
         headers[REPLY_HEADER] = reply_to
     box = mail_filter(purpose, site, device).removesuffix(">")
     if key is None:
-        return Mail(f"{box}q", payload, headers)
+        return Mail(f"{box}q" if sender is None else f"{box}q.{checked_token('sender', sender)}", payload, headers)
+    if sender is not None:
+        headers[SENDER_HEADER] = checked_token("sender", sender)
     headers["Nats-Rollup"] = "sub"
     return Mail(f"{box}k.{checked_token('key', key)}", payload, headers)
 
@@ -139,7 +145,7 @@ def parse_mail(
         raise UnreadableError(f"the payload: {error}") from error
     if kind == "c" and len(parts) == 4:
         return Cancel(device, _token(body.get("id"), "id"), source)
-    if not (kind == "q" and len(parts) == 4) and not (kind == "k" and len(parts) == 5):
+    if not (kind == "q" and len(parts) <= 5) and not (kind == "k" and len(parts) == 5):
         raise UnreadableError(f"subject {subject[:100]!r}")
     reply_to = headers.get(REPLY_HEADER)
     return Item(
@@ -152,6 +158,7 @@ def parse_mail(
         sources=[source],
         priority=_priority(headers.get(PRIORITY_HEADER)),
         key=parts[4] if kind == "k" else None,
+        sender=_sender(parts, headers),
         reply_to=reply_to if reply_to and _is_inbox(reply_to) else None,
     )
 
@@ -181,7 +188,7 @@ def document(change: Change) -> Document:
         "attempts": item.attempts,
         "priority": item.priority,
     }
-    optional = {"key": item.key, "status": change.status, "reason": change.reason}
+    optional = {"key": item.key, "sender": item.sender, "status": change.status, "reason": change.reason}
     told.update({name: value for name, value in optional.items() if value is not None})
     if change.status is not None:
         told["value"] = change.value
@@ -215,7 +222,7 @@ def parse_record(name: str, payload: bytes) -> Document:
 
 def recorded_item(kept: Document) -> Item:
     """The item of a record that is not final. UnreadableError if it is none."""
-    key, arguments = kept.get("key"), kept.get("arguments")
+    key, sender, arguments = kept.get("key"), kept.get("sender"), kept.get("arguments")
     try:
         times = [milliseconds(kept[name]) for name in ("queued_at", "expires_at")]
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
@@ -230,6 +237,7 @@ def recorded_item(kept: Document) -> Item:
         sources=sources_of(kept),
         priority=_number(kept, "priority", HIGHEST_PRIORITY),
         key=None if key is None else _token(key, "key"),
+        sender=None if sender is None else _token(sender, "sender"),
         reply_to=reply_to_of(kept),
         attempts=attempts_of(kept),
     )
@@ -278,6 +286,14 @@ def _token(value: object, what: str) -> str:
     if not isinstance(value, str) or not is_token(value):
         raise UnreadableError(f"{what} is not 1 to 32 characters of A-Z a-z 0-9 _ -")
     return value
+
+
+def _sender(parts: list[str], headers: Mapping[str, str]) -> str | None:
+    """Of an item with a key in a header, for all items of a key have one subject. A wrong name is none."""
+    if parts[3] == "q":
+        return parts[4] if len(parts) == 5 else None
+    name = headers.get(SENDER_HEADER, "")
+    return name if is_token(name) else None
 
 
 def _priority(text: str | None) -> int:

@@ -13,6 +13,7 @@ message to the subject it gave: after step 1 if it is on the leaf, else after st
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -34,6 +35,41 @@ DOCUMENT_TTL_S = DOCUMENT_DAYS * 86_400
 SETTLED_TTL_S = 86_400
 
 
+class Turns:
+    """Ends by name, in the order in which their turn comes: those of items that were refused after all others, so that
+    a flood of them keeps nobody from hearing of his own."""
+
+    def __init__(self) -> None:
+        self._groups: tuple[dict[str, Ended], dict[str, Ended]] = ({}, {})
+
+    def __len__(self) -> int:
+        return sum(map(len, self._groups))
+
+    def __contains__(self, name: str) -> bool:
+        return any(name in group for group in self._groups)
+
+    def get(self, name: str) -> Ended | None:
+        return next((group[name] for group in self._groups if name in group), None)
+
+    def put(self, ended: Ended) -> None:
+        """Its turn comes last of its kind; if it has one already, it keeps it."""
+        self._groups[ended.is_refused][ended.name] = ended
+
+    def pop(self, name: str) -> None:
+        for group in self._groups:
+            group.pop(name, None)
+
+    def next(self) -> list[Ended]:
+        """Whose turn it is."""
+        return list(itertools.islice(itertools.chain(*(group.values() for group in self._groups)), AT_ONCE))
+
+    @property
+    def most_dispensable(self) -> Ended:
+        """The oldest of those that were refused, or else of all."""
+        group = self._groups[1] or self._groups[0]
+        return next(iter(group.values()))
+
+
 @dataclass(slots=True, eq=False)
 class Ended:
     """An item that has ended. `name` is `<device>.<id>`, `told` its document, `kept` its record; `sources` may grow
@@ -44,6 +80,7 @@ class Ended:
     kept: bytes
     sources: list[tuple[str, int]]
     reply_to: str | None
+    is_refused: bool = False  # it never was in the box: whoever floods it waits longer than others
     is_recorded: bool = False
     is_local_done: bool = False
     is_reported: bool = False
@@ -78,9 +115,9 @@ class Settlement:
         self._logger = logger
         self._on_hub_failed = on_hub_failed
         self._on_deleted = on_deleted
-        self._unsettled: dict[str, Ended] = {}
-        self._local: dict[str, Ended] = {}  # steps 1 and 2
-        self._far: dict[str, Ended] = {}  # steps 3 to 5
+        self._unsettled = Turns()
+        self._local = Turns()  # steps 1 and 2
+        self._far = Turns()  # steps 3 to 5
         self._removals: dict[tuple[str, int], None] = {}  # messages that are nothing but to be deleted
         self._wanted = asyncio.Event()
 
@@ -93,9 +130,10 @@ class Settlement:
 
     def add(self, ended: Ended) -> None:
         """Settle this item."""
-        self._unsettled[ended.name] = self._local[ended.name] = ended
+        self._unsettled.put(ended)
+        self._local.put(ended)
         if len(self._unsettled) > MAX_UNSETTLED:
-            oldest = next(iter(self._unsettled.values()))
+            oldest = self._unsettled.most_dispensable
             self.lost_reports_total += 1
             device, _, id = oldest.name.partition(".")
             self._logger.warning("mailbox_report_lost", device=device, item=id)
@@ -107,8 +145,8 @@ class Settlement:
         if source not in ended.sources:
             ended.sources.append(source)
         ended.is_local_done = False
-        self._far.pop(ended.name, None)
-        self._local[ended.name] = ended
+        self._far.pop(ended.name)
+        self._local.put(ended)
         self._wanted.set()
 
     def remove(self, source: tuple[str, int]) -> None:
@@ -129,21 +167,24 @@ class Settlement:
             try:
                 await self._settle_local()
                 await self._settle_far()
+                # In turns, so that an end that somebody waits for is told while others are still being recorded.
+                if self._local or self._may_settle_far or any(origin == LEAF for origin, _ in self._removals):
+                    self._wanted.set()
             except LinkError as error:
                 self._logger.warning("mailbox_leaf_failed", error=str(error))
                 await asyncio.sleep(RETRY_S)
                 self._wanted.set()
 
     async def _settle_local(self) -> None:
-        while self._local:
-            batch = list(self._local.values())[:AT_ONCE]
-            await _all(*(self._record(ended) for ended in batch))
-            for ended in batch:
-                if ended.is_local_done and self._local.get(ended.name) is ended:
-                    del self._local[ended.name]
-                    if ended.name in self._unsettled:
-                        self._far[ended.name] = ended
-        await _all(*(self._delete(*source) for source in list(self._removals) if source[0] == LEAF))
+        batch = self._local.next()
+        await _all(*(self._record(ended) for ended in batch))
+        for ended in batch:
+            if ended.is_local_done and self._local.get(ended.name) is ended:
+                self._local.pop(ended.name)
+                if ended.name in self._unsettled:
+                    self._far.put(ended)
+        here = itertools.islice((source for source in self._removals if source[0] == LEAF), AT_ONCE)
+        await _all(*(self._delete(*source) for source in list(here)))
 
     async def _record(self, ended: Ended) -> None:
         if not ended.is_recorded:
@@ -155,18 +196,26 @@ class Settlement:
             await self._report(ended)
         ended.is_local_done = True
 
+    @property
+    def _may_settle_far(self) -> bool:
+        is_open = self._hub_documents is not None and self._hub_documents.is_open.is_set()
+        return is_open and bool(self._far or self._removals)
+
     async def _settle_far(self) -> None:
         if self._hub_documents is None:
-            for ended in list(self._far.values()):
-                self._forget(ended)
+            while len(self._far):
+                for ended in self._far.next():
+                    self._forget(ended)
             return
+        if not self._may_settle_far:
+            return
+        batch = self._far.next()
+        for ended in batch:  # behind the others, should the hub refuse it
+            self._far.pop(ended.name)
+            self._far.put(ended)
         try:
-            while self._hub_documents.is_open.is_set() and (self._far or self._removals):
-                batch = list(self._far.values())[:AT_ONCE]
-                for ended in batch:  # behind the others, should the hub refuse it
-                    self._far[ended.name] = self._far.pop(ended.name)
-                await _all(*(self._tell_hub(ended) for ended in batch))
-                await _all(*(self._delete(*source) for source in list(self._removals)[:AT_ONCE]))
+            await _all(*(self._tell_hub(ended) for ended in batch))
+            await _all(*(self._delete(*source) for source in list(self._removals)[:AT_ONCE]))
         except LinkError as error:
             self._logger.info("mailbox_hub_failed", error=str(error))
             self._on_hub_failed()
@@ -202,7 +251,7 @@ class Settlement:
 
     def _forget(self, ended: Ended) -> None:
         for group in (self._unsettled, self._local, self._far):
-            group.pop(ended.name, None)
+            group.pop(ended.name)
 
 
 async def _all(*steps: object) -> None:

@@ -34,6 +34,10 @@ def send(
         str | None, typer.Option(metavar="KEY", help="A newer item with this key replaces an older one.")
     ] = None,
     priority: Annotated[int, typer.Option(metavar="0-9", min=0, max=9, help="Higher is sent first.")] = 5,
+    sender: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Name of your program, which then has places of its own in the box."),
+    ] = None,
 ) -> None:
     """Queue a command for a device; it is delivered at its next wake.
 
@@ -41,7 +45,7 @@ def send(
     """
     from petiole_tools import mailbox as mail
 
-    run(mail.send(options_of(context), device, command, arguments or [], expires, key, priority))
+    run(mail.send(options_of(context), device, command, arguments or [], expires, key, priority, sender))
 
 
 def mailbox(
