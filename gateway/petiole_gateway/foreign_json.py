@@ -9,13 +9,14 @@ from typing import Any
 # CBOR on the wire is at most 8 deep (petiole.cbor); descriptions and answers of services are deeper. Far below the
 # thousand or so at which the parser, or whoever writes the value back, runs out of stack.
 MAX_NESTING = 32
-# A command has at most 4,096 bytes of CBOR, six times that if each letter is written as \\u0000. 64 kB take 3 ms on a
-# server and some 20 on a Pi, in the loop that carries frames.
-MAX_TEXT = 64 * 1024
+# A command has at most 4,096 bytes of CBOR, six times that if each letter is written as \u0000.
+MAX_TEXT = 32 * 1024
+# CBOR on the wire has at most 1,024 values, of which two bytes of JSON may be one. Arrays and objects are what takes
+# time, in the loop that carries frames: so many of them 3 ms on a server, some 15 on a Pi.
+BYTES_PER_BRACKET = 16
 # Whole numbers of CBOR: 64 bits and a sign.
 _LEAST, _MOST = -(2**64), 2**64 - 1
 _MOST_DIGITS = 20
-_OPENING = re.compile(r"[\[{]")
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -29,11 +30,16 @@ class JsonError(ValueError):
 
 
 def parse(data: bytes, *, most: int = MAX_TEXT) -> Any:
-    """The value of a JSON text of at most `most` bytes (RFC 8259, UTF-8). JsonError, and no other error, for what is
-    none, and for a value that is nested deeper than MAX_NESTING, has a number beyond those of CBOR, half of a surrogate
-    pair, or a name twice in one object: two readers would not read the same in it."""
+    """The value of a JSON text of at most `most` bytes (RFC 8259, UTF-8), a sixteenth of that in arrays and objects.
+
+    JsonError, and no other error, for what is none, and for a value that is nested deeper than MAX_NESTING, has a number
+    beyond those of CBOR, half of a surrogate pair, or a name twice in one object: two readers would not read the same.
+    """
     if len(data) > most:
         raise JsonError(f"longer than {most} bytes")
+    brackets = data.count(b"[") + data.count(b"{")
+    if brackets > most // BYTES_PER_BRACKET:
+        raise JsonError(f"more than {most // BYTES_PER_BRACKET} arrays and objects")
     try:
         text = data.decode("utf-8-sig")
         value = _DECODER.decode(text)
@@ -44,7 +50,7 @@ def parse(data: bytes, *, most: int = MAX_TEXT) -> Any:
     except ValueError as error:
         raise JsonError(str(error), is_json=False) from error
     # Most texts have fewer brackets than they may be deep.
-    if len(_OPENING.findall(text)) > MAX_NESTING:
+    if brackets > MAX_NESTING:
         _check_nesting(value)
     if _SURROGATE.search(text) is not None:
         _check_text(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from contextlib import suppress
 
@@ -103,6 +104,10 @@ async def run_until_stopped(gateway: Gateway, manager: NotifySocket | None = Non
     except Exception as error:
         manager.tell(STATUS=f"not started: {error}")
         raise
+    # A look for garbage among everything that was loaded holds the loop for 70 ms with 40 devices, and longer with more;
+    # what is here now stays, so it need not be looked at again.
+    gc.collect()
+    gc.freeze()
     # Ready is: devices are loaded, the leaf stores, the links are open. The hub may be away for weeks.
     watch = loop.create_task(Watch(gateway, manager, gateway.logger).run(), name="watch") if manager.address else None
     manager.tell(READY=1)

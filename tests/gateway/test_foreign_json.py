@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from petiole_gateway.foreign_json import MAX_NESTING, MAX_TEXT, JsonError, parse, parse_object
+from petiole_gateway.foreign_json import BYTES_PER_BRACKET, MAX_NESTING, MAX_TEXT, JsonError, parse, parse_object
 
 
 def nested(depth: int, opening: str = "[", closing: str = "]") -> bytes:
@@ -108,8 +108,12 @@ def test_any_bytes_give_a_value_or_a_json_error(data: bytes) -> None:
 
 def test_no_text_of_the_largest_size_holds_the_loop_for_long() -> None:
     rng = random.Random(1)
-    names = b"{" + b",".join(b'"%d":0' % rng.randrange(10**6) for _ in range(6000)) + b',"x":1,"x":1}'
-    worst = [b"[" + b"{}," * 21000 + b"0]", b'"' + b"\\u0000" * 10_900 + b'"', names, b"[" * MAX_TEXT, b"9" * MAX_TEXT]
+    names = b"{" + b",".join(b'"%d":0' % rng.randrange(10**6) for _ in range(3000)) + b',"x":1,"x":1}'
+    most = b"[" + b"{}," * (MAX_TEXT // BYTES_PER_BRACKET - 1) + b"0]"
+    assert len(parse(most)) == MAX_TEXT // BYTES_PER_BRACKET
+    with pytest.raises(JsonError):
+        parse(most[:-1] + b",[]]")
+    worst = [most, b'"' + b"\\u0000" * 5_400 + b'"', names, b"[" * MAX_TEXT, b"9" * MAX_TEXT]
     for text in worst:
         began = time.process_time()
         with contextlib.suppress(JsonError):

@@ -1,4 +1,8 @@
-"""Files that hold secrets or must survive a power cut: mode 0600, replaced as a whole."""
+"""Files that hold secrets or must survive a power cut: mode 0600, replaced as a whole.
+
+Writing waits for the disk, a card takes a second and more. So the event loop may do it before links are open and after
+they are closed (keys, names and settings of the leaf server, the marker of the boot); else a thread does.
+"""
 
 from __future__ import annotations
 
