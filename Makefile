@@ -26,8 +26,12 @@ $(STAMP): pyproject.toml
 		echo "hint: check the network and the space on the disk, then run make setup again" >&2; exit 1; }
 	@touch $@
 
-test: $(STAMP) ## Run all tests but the soak
-	$(BIN)/python -m pytest -m "not soak"
+# Tests wait for most of their time, so more of them run side by side than a small machine has cores. One worker has
+# all tests of a file: a server that they share is started once. WORKERS=0: all in one process, for a debugger.
+WORKERS ?= 3
+
+test: $(STAMP) ## Run all tests but the soak, or some: make test TESTS=tests/core [WORKERS=0]
+	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile $(TESTS)
 
 lint: $(STAMP) ## Check style and common mistakes with ruff
 	$(BIN)/ruff check .
