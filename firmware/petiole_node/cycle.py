@@ -9,6 +9,8 @@ from petiole_node.progress import Progress
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
+    from collections.abc import Callable
+
     from petiole.endpoint import NodeEndpoint
     from petiole_node.carrier import Carrier
     from petiole_node.contracts import Json, Port
@@ -22,6 +24,7 @@ _DOUBT_AFTER = 4  # wakes in which nobody was heard: the session may be lost, so
 _NOTES = 1  # version of what is in them
 _MAIL_ROOM = 380  # of 512 bytes of notes; 16 ids of requests and the rest take less than 100
 _MAX_OVERDUE_BITS = 16
+_SHORTAGES = 20  # of memory in a row, with all collected each time: a node that cannot even sleep is better reset
 
 
 class Cycle:
@@ -99,7 +102,6 @@ class Cycle:
         """The application has said what it had to, or waits for it to arrive."""
         if self._is_speaking or self._endpoint is None or self._carrier is None:
             return
-        self._is_speaking = True
         # What there is to say has the budget of its own, however long the application has worked for it.
         now = self._port.now()
         self._until = max(self._until, now + self._budget_ms)
@@ -110,21 +112,43 @@ class Cycle:
             self._endpoint.ask_time(now)
         self._endpoint.wake()
         self._carrier.wake()
+        self._is_speaking = True  # not before: what finds no memory is tried again
 
     async def end(self) -> None:
         """Stay awake until everything is said and answered, or the budget is used up; then sleep."""
         if self._endpoint is None or self._carrier is None:
             return
-        if self.next_s is not None:
-            self._endpoint.sleep(int(self.next_s), True)
-        self.speak()
-        while True:
-            now = self._port.now()
-            if now >= max(self._until, self._stay_until) or self._is_done(now):
-                break
-            await wait_for_event(self._stepped, _LOOK_MS)
+        await self._insist(self._announce)
+        await self._insist(self.speak)
+        while not await self._insist(self._is_over):
+            try:
+                await wait_for_event(self._stepped, _LOOK_MS)
+            except MemoryError:
+                await self._relieve()
         self._failures = self._failures + 1 if self._marks() == self._heard else 0
-        await self._sleep()
+        await self._insist(self._sleep)
+
+    def _announce(self) -> None:
+        if self._endpoint is not None and self.next_s is not None:
+            self._endpoint.sleep(int(self.next_s), True)
+
+    def _is_over(self) -> bool:
+        now = self._port.now()
+        return now >= max(self._until, self._stay_until) or self._is_done(now)
+
+    async def _insist(self, step: "Callable[[], Json]") -> "Json":
+        """Do it, again and again if it finds no memory: a wake that ends in an error is a reset, and what only RAM has
+        is gone."""
+        for _ in range(_SHORTAGES):
+            try:
+                return step()
+            except MemoryError:
+                await self._relieve()
+        return step()
+
+    async def _relieve(self) -> None:
+        self._port.use_reserve()
+        await asyncio.sleep(0)  # a whole number: it takes no memory
 
     def hear(self, event: "Json") -> None:
         """The gateway asks for more time (AWAKE), or for another period (POLICY), which holds until the next join."""
@@ -167,7 +191,8 @@ class Cycle:
         factor = min(1 << min(max(0, self._failures - 1), _MAX_OVERDUE_BITS), self._backoff)
         return max(_LAST_MS, period * factor - (now - self._woken_at))
 
-    async def _sleep(self) -> None:
+    def _sleep(self) -> None:
+        """Returns when a light sleep is over. After a MemoryError it may be called again."""
         endpoint, carrier = self._endpoint, self._carrier
         if endpoint is None or carrier is None:
             return
