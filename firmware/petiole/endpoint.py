@@ -254,8 +254,9 @@ class NodeEndpoint(Conversation):
         session.dropped = self.dropped
         self.clock.sample(accept.time, self._request_sent_at, now, accept.is_doubtful)
         session.clock_offset = self.clock.offset
-        if now - self._request_sent_at > wire.TIMEOUT_MIN_MS:
-            # An accept that comes again has the time of the first: somewhere in this long round trip.
+        if now - self._request_sent_at > wire.TIMEOUT_MIN_MS or accept.is_doubtful:
+            # An accept that comes again has the time of the first: somewhere in this long round trip. That of a
+            # gateway whose clock was set back is only above all before.
             session.messages_from = now + _TIME_PATIENCE_MS
             session.send(Encoded(bytes((wire.TIME_REQUEST,))))
             self._time_asked_at = now

@@ -98,7 +98,7 @@ class DurableOutbox(Numbering):
                 is_done = False
         if not is_done:
             self._shed()
-        elif self.dropped_total != self._state.dropped:
+        elif self.dropped_total != self._state.dropped or self._is_clock_news:
             self._write_state()
         return is_done
 
@@ -185,10 +185,12 @@ class DurableOutbox(Numbering):
 
     def _packed(self, offset: int | None) -> bytes:
         """What is in retained memory and in RAM, in order."""
-        self._learn(offset)
         unsaved = self._unsaved() + self.waiting
-        self._is_timeless = self._is_timeless or (offset is None and bool(unsaved))
-        return batch.extend(self._kept, unsaved, self._boot, offset)
+        # Times by a clock that nobody has set would be wrong when somebody does; this clock goes on.
+        known = None if self.is_clock_doubtful else offset
+        self._is_timeless = self._is_timeless or (known is None and bool(unsaved))
+        self._learn(offset)
+        return batch.extend(self._kept, unsaved, self._boot, known)
 
     # What is thrown away -----------------------------------------------------------------------------------
 

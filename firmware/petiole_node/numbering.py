@@ -57,7 +57,9 @@ class Numbering:
         self._sources: list[Source] = []  # oldest first: segments, then retained memory
         self._reader: "Iterator[Measured] | None" = None
         self._is_gap = False
+        self.is_clock_doubtful = False  # `offset` is by a gateway's clock that nobody has set
         self._is_timeless = False  # readings were stored by the clock of this boot
+        self._is_clock_news = False  # what flash should know of it, and does not
         state = segments.open()
         self.has_memory = state is not None
         self._state = state or State()
@@ -159,14 +161,18 @@ class Numbering:
             if unread:
                 if self.items and unread[0].first > self._last() + 1:
                     return  # a gap is crossed when everything before it is durable
+                if offset is None and any(part.boot != self._boot for part in self._batches(unread[0].id)):
+                    return  # how long ago that was is known when the clock is
                 self._reader = self._readings(unread[0], offset)
             elif not self._bind():
                 return
 
     def _learn(self, offset: int | None) -> None:
-        if offset is not None and self._is_timeless:
-            self._state.boot = self._boot
-            self._state.offset = offset
+        if offset is None:
+            # What an earlier wake has stored may be of this boot, too.
+            self._is_timeless = self._is_timeless or bool(self._kept or self._segments.files)
+        if offset is not None and self._is_timeless and self._state.set_clock(self._boot, offset):
+            self._is_clock_news = True
 
     def _has_room(self) -> bool:
         return len(self.items) < self._window and sum([len(item.value) for item in self.items]) < self._ram
@@ -217,8 +223,9 @@ class Numbering:
         if offset is not None:
             if not part.boot:
                 return -offset
-            if part.boot == self._state.boot:
-                return self._state.offset - offset
+            for boot, known in self._state.clocks:
+                if part.boot == boot:
+                    return known - offset
         # Nobody knows how long ago: as if the last of them had been taken when this clock began.
         last = batch.Batch(part.data, part.start, part.end)
         while last.step():
@@ -345,6 +352,7 @@ class Numbering:
             self.failures_total += 1
             state.dropped = -1  # nobody knows what flash says
             return False
+        self._is_clock_news = False
         return True
 
     def _note(self) -> None:

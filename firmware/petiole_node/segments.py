@@ -32,27 +32,43 @@ _MERGED_BATCH = 1024  # bytes of readings that are in RAM while two segments bec
 _MOMENT_BITS = 4  # of ms: half a year in units of 16 ms is a small integer on boards
 _STATE = "state"
 _MERGED = "merged"
-_MAGIC = 0xB2
-_HEADER = 25
+_MAGIC = 0xB4
+_HEADER = 14
+_CLOCKS = 4  # boots whose readings may wait for their time; of those before it is known how far they are apart
+_CLOCK_MS = 1000  # what a clock is corrected by from one round trip to the next is not worth a write
+_OFFSET = (1 << 64) - 1
 
 
 class State:
     """What is known of numbers. `limit`: none above it was ever given. `bound`: [first id of a segment, number of its
-    first reading]; `boot`, `offset`: the clock of that boot and ms since 1970 differ by it (boot 0: none known)."""
+    first reading]; `clocks`: [boot, ms from the clock of that boot to ms since 1970], the newest last."""
 
     def __init__(self) -> None:
         self.limit = 0
         self.acked = 0
         self.dropped = 0
-        self.boot = 0
-        self.offset = 0
+        self.clocks: list[list[int]] = []
         self.bound: list[list[int]] = []
+
+    def set_clock(self, boot: int, offset: int) -> bool:
+        """True: it is another clock, or was set by more than what is measured badly."""
+        for clock in self.clocks:
+            if clock[0] == boot:
+                is_news = abs(clock[1] - offset) > _CLOCK_MS
+                clock[1] = offset
+                return is_news
+        self.clocks = self.clocks[1 - _CLOCKS :]
+        self.clocks.append([boot, offset])
+        return True
 
     def encode(self) -> bytes:
         data = bytearray((_MAGIC,))
-        for value in (self.limit, self.acked, self.dropped, self.boot):
+        for value in (self.limit, self.acked, self.dropped):
             data.extend(value.to_bytes(4, "big"))
-        data.extend(self.offset.to_bytes(8, "big"))
+        data.append(len(self.clocks))
+        for boot, offset in self.clocks:
+            data.extend(boot.to_bytes(4, "big"))
+            data.extend((offset & _OFFSET).to_bytes(8, "big"))
         for id, first in self.bound:
             data.extend(id.to_bytes(4, "big"))
             data.extend(first.to_bytes(4, "big"))
@@ -78,11 +94,12 @@ def _decode(data: bytes) -> "State | None":
     if not data:
         return None
     state = State()
-    state.limit, state.acked, state.dropped, state.boot = [
-        int.from_bytes(data[at : at + 4], "big") for at in (1, 5, 9, 13)
-    ]
-    state.offset = int.from_bytes(data[17:_HEADER], "big")
-    for at in range(_HEADER, len(data) - 7, 8):
+    state.limit, state.acked, state.dropped = [int.from_bytes(data[at : at + 4], "big") for at in (1, 5, 9)]
+    start = _HEADER + 12 * data[_HEADER - 1]
+    for at in range(_HEADER, min(start, len(data) - 11), 12):
+        offset = int.from_bytes(data[at + 4 : at + 12], "big")
+        state.clocks.append([int.from_bytes(data[at : at + 4], "big"), offset - (offset >> 63 << 64)])
+    for at in range(start, len(data) - 7, 8):
         state.bound.append([int.from_bytes(data[at : at + 4], "big"), int.from_bytes(data[at + 4 : at + 8], "big")])
     return state
 

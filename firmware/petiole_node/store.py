@@ -41,6 +41,7 @@ class Store:
         self._tell = tell
         self._event = asyncio.Event()
         self._is_full = False
+        self._is_held = False  # what is stored waits for the time
         self._unstored_since: int | None = None
         self._endpoint: NodeEndpoint | None = None
         self._wake: Callable[[], None] | None = None
@@ -68,7 +69,10 @@ class Store:
 
     async def _step(self) -> None:
         since = self._unstored_since
-        await wait_for_event(self._event, None if since is None else max(1, since + _PATIENCE_MS - self._port.now()))
+        patience = None if since is None else max(1, since + _PATIENCE_MS - self._port.now())
+        if self._is_held:
+            patience = _LOOK_AGAIN_MS
+        await wait_for_event(self._event, patience)
         wanted_at = self._port.now()
         while self._pause(wanted_at):  # noqa: ASYNC110 - what it waits for is no event
             await asyncio.sleep(_LOOK_AGAIN_MS / 1000)
@@ -98,8 +102,11 @@ class Store:
         endpoint = self._endpoint
         if endpoint is None or self._wake is None:
             return
-        self.outbox.fill(endpoint.clock.offset)
         session = endpoint.session
+        offset = endpoint.clock.offset
+        # The time of such an accept may be anything, and another one is on its way.
+        self._is_held = session is not None and endpoint.clock.is_doubtful and self._port.now() < session.messages_from
+        self.outbox.fill(None if self._is_held else offset)
         if session is not None:
             session.dropped_readings = self.outbox.dropped_total
             if self.outbox.take_gap():
@@ -109,7 +116,10 @@ class Store:
     def flush(self, is_sleep: bool = False) -> bool:
         """Store all readings: where power loss leaves them, or (`is_sleep`) where sleep and a reset do."""
         outbox = self.outbox
-        offset = None if self._endpoint is None else self._endpoint.clock.offset
+        offset = None
+        if self._endpoint is not None:
+            offset = self._endpoint.clock.offset
+            outbox.is_clock_doubtful = self._endpoint.clock.is_doubtful
         held = outbox.waiting + outbox.items
         is_done = outbox.save(offset) if is_sleep else outbox.flush(offset)
         for item in outbox.refused:

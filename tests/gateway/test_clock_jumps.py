@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime
 from typing import Any
 
@@ -75,6 +76,31 @@ async def test_a_newer_wish_wins_also_when_its_date_is_older(site: Site, jump_ms
     await node.cycle(1.0)
     await until(lambda: node.count("policy"))
     assert node.period_s == 60
+
+
+@with_site
+async def test_a_time_that_a_node_gives_is_no_better_than_the_clock_that_it_was_told(site: Site) -> None:
+    """Long readings carry times, so a clock that was set since is in none of them; ages are by the one there is."""
+    doubtful = [True]
+    site.options["is_clock_doubtful"] = lambda: doubtful[0]
+    await site.restart()
+    node = await site.node("a", MemoryLink())
+    await asyncio.sleep(5)
+    site.clock_error_ms = DAY_MS
+    doubtful[0] = False
+    node.publish(1, "x" * 400)
+    await until(lambda: node.is_empty)
+    node.endpoint.ask_time(now_ms())
+    node.pump()
+    await asyncio.sleep(1)
+    node.publish("y" * 400)
+    await until(lambda: node.is_empty)
+    documents = [json.loads(payload) for *_, payload in site.uplinks.stored]
+    assert [document.get("clock") for document in documents] == [None, "unsynchronised", None]
+    wrong = [moment_ms(document["at"]) - WALL - now_ms() - DAY_MS for document in documents]
+    assert abs(wrong[0]) < 5000
+    assert abs(wrong[1] + DAY_MS) < 5000
+    assert abs(wrong[2]) < 5000
 
 
 class Timed:

@@ -20,7 +20,7 @@ from petiole.outbox import Outbox
 from petiole_gateway.aead import AesCcm
 from petiole_gateway.app import Gateway
 from petiole_gateway.config import Config
-from petiole_gateway.hub.hub import monotonic_ms
+from petiole_gateway.hub.hub import monotonic_ms, wall_ms
 from petiole_gateway.nats.leaf_access import read_access
 
 from .memory import MANIFEST, NullLogger
@@ -136,7 +136,10 @@ class UdpNode:
 
 
 class World:
-    """One state folder; the gateway on it can be stopped and started again."""
+    """One state folder; the gateway on it can be stopped and started again.
+
+    `clock_error_ms`: its clock is ahead by so much.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.udp_port = free_udp_port()
@@ -145,13 +148,20 @@ class World:
             context={"base": folder},
         )
         self.logger = NullLogger()
+        self.clock_error_ms = 0
         self.gateway: Gateway
         self.client = Client()
         self._stack = AsyncExitStack()
         self._nodes: list[UdpNode] = []
+        self._is_trusted: bool | None = None
+
+    def wall(self) -> int:
+        return wall_ms() + self.clock_error_ms
 
     async def start(self) -> None:
-        self.gateway = Gateway(self.config, self.logger)
+        self.gateway = Gateway(self.config, self.logger, wall=self.wall)
+        if self._is_trusted is not None:
+            self.trust_clock(self._is_trusted)
         await self.gateway.start()
         self._stack.push_async_callback(self.gateway.stop)
         access = read_access(self.config.leaf_dir)
@@ -170,9 +180,11 @@ class World:
         self.logger.debug("client", error=repr(error))
 
     def trust_clock(self, is_trusted: bool) -> None:
-        """What the kernel says of its clock is the machine's; here it is said for it."""
-        self.gateway.clock._is_doubtful = not is_trusted
-        self.gateway.clock._asked_at = float("inf")
+        """What the kernel says of its clock is the machine's; here it is said for it, over restarts too."""
+        self._is_trusted = is_trusted
+        if hasattr(self, "gateway"):
+            self.gateway.clock._is_doubtful = not is_trusted
+            self.gateway.clock._asked_at = float("inf")
 
     async def stop(self) -> None:
         await self._stack.aclose()
@@ -218,7 +230,12 @@ class World:
 
     async def stored(self) -> list[tuple[str, int, Any]]:
         """(device, sequence, value) of every reading in the leaf's stream, in its order."""
-        found: list[tuple[str, int, Any]] = []
+        found = await self.documents()
+        return [(document["device"], document["sequence"], document["value"]) for document in found]
+
+    async def documents(self) -> list[dict[str, Any]]:
+        """Every reading in the leaf's stream, in its order."""
+        found: list[dict[str, Any]] = []
         number = 0
         while True:
             body = {"seq": number + 1, "next_by_subj": f"up.{SITE}.>"}
@@ -228,5 +245,4 @@ class World:
                 return found
             number = int(headers["Nats-Sequence"])
             if raw.data:
-                document = json.loads(raw.data)
-                found.append((document["device"], document["sequence"], document["value"]))
+                found.append(json.loads(raw.data))

@@ -272,6 +272,41 @@ def moments(life: Life) -> list[int]:
     return [item.taken + life.started_at for item in life.outbox.items]
 
 
+DAY_MS = 86_400_000
+
+
+def test_what_a_clock_that_nobody_has_set_said_is_forgotten_when_somebody_does(tmp_path: Path) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    life.join()
+    wrong = life.started_at - 3 * DAY_MS
+    life.outbox.is_clock_doubtful = True
+    expected = []
+    for _ in range(3):
+        life.add()
+        expected.append(world.time)
+        assert life.outbox.flush(wrong)
+    life.outbox.is_clock_doubtful = False
+    assert moments(life) == expected
+
+
+def test_over_power_loss_a_clock_that_nobody_has_set_is_better_than_none(tmp_path: Path) -> None:
+    world = World()
+    expected = []
+    for _ in range(3):
+        life = boot(world, tmp_path)
+        life.join()
+        life.outbox.is_clock_doubtful = True
+        life.add()
+        expected.append(world.time)
+        assert life.flush()
+        world.time += 3_600_000
+    life = boot(world, tmp_path)
+    life.join()
+    life.outbox.is_clock_doubtful = True
+    assert moments(life) == expected
+
+
 def test_readings_keep_their_time_over_restarts(tmp_path: Path) -> None:
     world = World()
     expected = []
@@ -287,6 +322,24 @@ def test_readings_keep_their_time_over_restarts(tmp_path: Path) -> None:
         life.flush()
         world.time += 3600_000
     life = boot(world, tmp_path)
+    life.join()
+    assert moments(life) == expected
+
+
+def test_what_is_stored_waits_for_the_clock_after_power_loss(tmp_path: Path) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    life.join()
+    life.add()
+    expected = [world.time]
+    life.flush()
+    world.time += 3_600_000
+    life = boot(world, tmp_path)
+    assert moments(life) == [], "nothing can be sent before the join, and that tells the time"
+    life.add()
+    expected.append(world.time)
+    assert moments(life) == []
+    life.pass_time(5000)
     life.join()
     assert moments(life) == expected
 

@@ -69,13 +69,14 @@ class Conversation:
         highest = 0
         for record in incoming.records:
             if isinstance(record, Reading):
-                self._reading(device, record)
+                self._reading(entry, record)
                 if record.sequence is not None:
                     highest = max(highest, record.sequence)
             else:
                 self._record(entry, record, incoming.counter, now)
         if any(isinstance(record, Record) and record.kind == wire.TIME_REQUEST for record in incoming.records):
-            flags = 1 if self._is_clock_doubtful() else 0
+            entry.is_time_doubtful = self._is_clock_doubtful()
+            flags = 1 if entry.is_time_doubtful else 0
             entry.session.notify(bytes((wire.TIME, flags)) + self._wall().to_bytes(6, "big"))
         device.uplinks.flush(now)
         if incoming.is_deferred:
@@ -92,10 +93,15 @@ class Conversation:
         except QueueFull:
             entry.device.count_drop("queue_full")
 
-    def _reading(self, device: Device, reading: Reading) -> None:
-        at = reading.at_ms if reading.at_ms is not None else self._wall() - (reading.age_ms or 0)
-        # Nodes have their time from here, so a time that a node gives is no better than ours.
+    def _reading(self, entry: DeviceSession, reading: Reading) -> None:
+        device = entry.device
+        # Nodes have their time from here, so a time that a node gives is no better than ours; nor than ours was.
         is_doubtful = self._is_clock_doubtful()
+        if reading.at_ms is None:
+            at = self._wall() - (reading.age_ms or 0)
+        else:
+            at = reading.at_ms
+            is_doubtful = is_doubtful or entry.is_time_doubtful
         number, value, sequence = reading.channel, reading.value, reading.sequence
 
         def build() -> Taken:

@@ -41,6 +41,9 @@ STALE_MS = wire.JOIN_RETRY_MS << wire.JOIN_TRIES - 1
 # Lives of a node without a memory of its numbers that may have passed without a trace here: a power cut takes what the
 # disk had not got within a second or so, and joins are limited to the four above.
 FORGOTTEN_LIVES = 8
+# The time of an accept is above all earlier ones; by more than this it is not our clock's. As far as a node takes an
+# accept for one of a moment (PROTOCOL.md, section 12).
+_AHEAD_MS = wire.TIMEOUT_MIN_MS
 
 
 @dataclass(slots=True)
@@ -177,8 +180,11 @@ class JoinDesk:
                 # readings under them for repetitions.
                 sequence += FORGOTTEN_LIVES * wire.MAX_SEQUENCES_AHEAD
             device.told_sequence = sequence = max(sequence, device.sequence_floor)
-        nonce = self._next_time().to_bytes(6, "big") + secrets.token_bytes(1)
-        accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, self._is_clock_doubtful())
+        time = self._next_time()
+        # Set back, our clock is behind the time of the last accept: such a time is no time, and the node asks for one.
+        is_doubtful = self._is_clock_doubtful() or time - self._wall() > _AHEAD_MS
+        nonce = time.to_bytes(6, "big") + secrets.token_bytes(1)
+        accept, keys = join.accept(AesCcm, device.key, request, address, sequence, nonce, is_doubtful)
         now = self._clock()
         session = DeviceSession(
             device,
@@ -191,6 +197,7 @@ class JoinDesk:
             reset_reason=request.reset_reason,
             manifest_hash=request.manifest_hash,
             accept=accept,
+            is_time_doubtful=is_doubtful,
         )
         self._roster.begin(session)
         self._traffic.send(place, accept, device)
