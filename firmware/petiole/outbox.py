@@ -12,6 +12,7 @@ class Outbox:
     """
 
     is_exact = True
+    unused = 0  # numbers that were reserved and not given; see `resume`
 
     def __init__(self, limit: int = 64, next_sequence: int | None = None) -> None:
         self._limit = limit
@@ -51,6 +52,9 @@ class Outbox:
             item.sequence = sequence
         self.next_sequence = sequence + 1
         self.has_memory = True
+
+    def resume(self, unused: int) -> None:
+        """The node has slept, and so many of its reserved numbers were not given. Not asked where `is_exact`."""
 
     def trim(self, sequence: int) -> "list[Measured]":
         """Take out what is durable: every reading up to `sequence`. Numbers go on above it."""

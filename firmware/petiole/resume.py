@@ -1,9 +1,9 @@
 """A session over a sleep of its node (PROTOCOL.md, sections 4 and 17): what is kept of it, and how it goes on.
 
     fixed     JOIN_REQUEST (17) ∥ nonce of its accept (7) ∥ u16 address ∥ first 3 bytes of the SHA-256 of the manifest
-    counters  18 bytes, of which bit fields from the highest on: next counter (31), highest opened counter (31), replay
-              bitmap (30), number of the next message (8), everything was acknowledged and no FLOOR is due (1),
-              clock doubtful (1), offset of the clock in ms (42, 0: none)
+    counters  18 bytes, of which bit fields from the highest on: next counter (27), highest opened counter (27), replay
+              bitmap (30), number of the next message (8), unused numbers of the outbox (8), everything was acknowledged
+              and no FLOOR is due (1), clock doubtful (1), offset of the clock in ms (42, 0: none)
 
 The keys come from `fixed` and the device key, so they are stored nowhere. What was opened before the sleep stays
 opened: the window goes on as it was.
@@ -22,14 +22,20 @@ _ORIGIN = _REQUEST + wire.ACCEPT_NONCE_LENGTH
 FIXED = _ORIGIN + 2 + wire.MANIFEST_HASH_LENGTH
 COUNTERS = 18
 _OFFSET_BITS = 42
-_FIELDS = (31, 31, 30, 8, 1, 1, _OFFSET_BITS)
+_UNUSED_BITS = 8  # an outbox reserves 128 at once
+_COUNTER_BITS = 27
+COUNTER_LIMIT = 1 << _COUNTER_BITS  # a wake a second for four years; then each wake is a join
+_FIELDS = (_COUNTER_BITS, _COUNTER_BITS, 30, 8, _UNUSED_BITS, 1, 1, _OFFSET_BITS)
 
 
 def freeze(endpoint: "NodeEndpoint") -> "tuple[bytes, bytes] | None":
     """(fixed, counters) of the session, as it is now; None if there is none, or it is used up."""
     session = endpoint.session
-    if session is None or session.send_counter >= wire.COUNTER_LIMIT or session.replay.highest >= wire.COUNTER_LIMIT:
+    if session is None or max(session.send_counter, session.replay.highest) >= COUNTER_LIMIT:
         return None
+    unused = endpoint.outbox.unused
+    if unused < 0:
+        return None  # the next join says where numbers go on
     offset = endpoint.clock.offset or 0
     if not 0 < offset < 1 << _OFFSET_BITS:
         offset = 0
@@ -38,6 +44,7 @@ def freeze(endpoint: "NodeEndpoint") -> "tuple[bytes, bytes] | None":
         max(0, session.replay.highest),
         session.replay.bitmap,
         session.messages.next_number,
+        min(unused, (1 << _UNUSED_BITS) - 1),
         1 if endpoint.outbox.is_empty and not session.needs_floor else 0,
         1 if endpoint.clock.is_doubtful else 0,
         offset,
@@ -61,10 +68,12 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     for bits in reversed(_FIELDS):
         values.append(packed & (1 << bits) - 1)
         packed >>= bits
-    offset, is_doubtful, is_settled, message_number, bitmap, highest, send_counter = values
+    offset, is_doubtful, is_settled, unused, message_number, bitmap, highest, send_counter = values
     if not send_counter:
         return False
     outbox = endpoint.outbox
+    if not outbox.is_exact:
+        outbox.resume(unused)
     if is_settled and outbox.is_exact and outbox.is_empty:
         outbox.trim(outbox.next_sequence - 1)
     if offset and knows_clock:

@@ -66,7 +66,7 @@ class DurableOutbox(Numbering):
 
         `offset`: ms from this clock to ms since 1970, None while the time is not known. False: it could not be done.
         """
-        if not self._part_kept():
+        if not self._part_kept() or (self._is_rebased and not self._write_state()):
             return False
         data = self._packed(offset)
         if self._retained is None or NOTE + len(data) > self._retained.size:

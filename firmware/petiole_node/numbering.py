@@ -56,6 +56,7 @@ class Numbering:
         self._is_noted = False  # retained memory is in use
         self._sources: list[Source] = []  # oldest first: segments, then retained memory
         self._reader: "Iterator[Measured] | None" = None
+        self._is_rebased = False  # flash does not know yet where numbers go on
         self._is_gap = False
         self.is_clock_doubtful = False  # `offset` is by a gateway's clock that nobody has set
         self._is_timeless = False  # readings were stored by the clock of this boot
@@ -129,6 +130,17 @@ class Numbering:
             trimmed.append(self.items.pop(0))
         return trimmed
 
+    @property
+    def unused(self) -> int:
+        """Numbers that may be given without a write; -1 if flash does not know where they go on."""
+        return -1 if self._is_rebased else max(0, self._state.limit + 1 - self.next_sequence)
+
+    def resume(self, unused: int) -> None:
+        """This life goes on where a sleep began, in which nothing was stored: so many numbers were not given then."""
+        if self.has_memory and not self.is_exact:
+            self.next_sequence = self._ram_from = max(1, self._state.limit + 1 - unused)
+            self.is_exact = True
+
     def rebase(self, sequence: int) -> None:
         """The gateway has taken numbers up to `sequence`: number everything anew if they are not ours."""
         if sequence >= self.next_sequence:
@@ -142,7 +154,9 @@ class Numbering:
             self._reader = None
             self._state.limit = self._acked = sequence
             self.next_sequence = self._ram_from = sequence + 1
+            self._is_rebased = True
             self._note()
+        self._is_rebased = self._is_rebased or not self.has_memory
         self.has_memory = True
 
     def fill(self, offset: int | None = None) -> None:
@@ -352,7 +366,7 @@ class Numbering:
             self.failures_total += 1
             state.dropped = -1  # nobody knows what flash says
             return False
-        self._is_clock_news = False
+        self._is_clock_news = self._is_rebased = False
         return True
 
     def _note(self) -> None:

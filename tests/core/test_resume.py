@@ -188,7 +188,7 @@ def test_no_nonce_is_used_twice_in_thousands_of_lives():
 
 def test_a_session_that_is_used_up_is_not_kept():
     peer = online()
-    peer.node.session.send_counter = wire.COUNTER_LIMIT - 1
+    peer.node.session.send_counter = resume.COUNTER_LIMIT - 1
     assert resume.freeze(peer.node) is not None
-    peer.node.session.send_counter = wire.COUNTER_LIMIT
+    peer.node.session.send_counter = resume.COUNTER_LIMIT
     assert resume.freeze(peer.node) is None

@@ -27,6 +27,40 @@ async def test_a_wake_is_one_frame_and_no_join(peer: Peer, begin: Begin, chip: s
 
 
 @pytest.mark.parametrize("chip", CHIPS)
+async def test_a_wake_that_is_answered_writes_no_flash(peer: Peer, begin: Begin, chip: str) -> None:
+    """Nor does it skip numbers, which would have to be told in each wake."""
+    node = await begin(chip, {"next_s": 0.2})
+    await peer.more_readings(3)
+    operations = node.board.state["operations"]
+    taken_total = peer.taken
+    await peer.more_readings(6)
+    assert node.board.state["operations"] == operations
+    assert peer.taken <= taken_total + 7
+    assert len(peer.joins) == 1
+    check(peer, node)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
+async def test_a_node_that_has_nothing_to_say_at_first_knows_its_numbers_later(
+    peer: Peer, begin: Begin, chip: str
+) -> None:
+    """The number after which to begin was told in the join, and two wakes later it is still known."""
+    peer.taken = peer.durable = 500
+    node = await begin(chip, {"next_s": 0.2, "count": 0})
+    await peer.joined()
+
+    def speak(board: Board) -> None:
+        if len(node.ends) == 2:
+            (node.folder / "sim.json").write_text('{"next_s": 0.2, "count": 1}')
+
+    node.between = speak
+    await peer.more_readings(4)
+    assert values(peer)[:4] == [1, 2, 3, 4]
+    assert len(peer.joins) == 1
+    check(peer, node)
+
+
+@pytest.mark.parametrize("chip", CHIPS)
 async def test_readings_from_before_the_first_join_have_the_right_times(peer: Peer, begin: Begin, chip: str) -> None:
     """The clock of the chip begins in 2021, or in an epoch of 2000, and nobody has told another."""
     peer.is_deaf = True

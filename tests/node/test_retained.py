@@ -136,8 +136,8 @@ def test_what_another_version_of_the_firmware_left_is_nothing(board: Board) -> N
     other = board.folder / "other"
     other.mkdir()
     source = Path(sleeper.__file__).read_text()
-    assert "petiole retained 1" in source
-    (other / "sleeper.py").write_text(source.replace("petiole retained 1", "petiole retained 2"))
+    assert "petiole retained 2" in source
+    (other / "sleeper.py").write_text(source.replace("petiole retained 2", "petiole retained 3"))
     board.patch = other
     asleep(board)
     (same,) = board.run(["show"], ["deep", 1000, COUNTERS])

@@ -19,7 +19,7 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole_node.contracts import Port
 
-_LAYOUT = b"petiole retained 1"  # another layout, another number
+_LAYOUT = b"petiole retained 2"  # another layout, another number
 FILES = ("counters.bin", "session.bin", "notes.bin", "outbox.bin")
 COUNTERS = 0
 FIXED = 1
