@@ -28,7 +28,7 @@ class ChipNode(SimNode):
         super().__init__(spec, folder)
         folder.mkdir(parents=True)
         self.board = Board(chip, folder, release)
-        self.board.state.update(is_live=True, operations=0, cut=-1)
+        self.board.state.update(is_live=True, operations=0, cut=-1, due_ms=0, ended_at=0, end_ms=0)
         self.ends: list[str] = []
         self.between: Callable[[Board], None] | None = None
         self._verdict = ""
@@ -90,6 +90,11 @@ class ChipNode(SimNode):
             self.is_asleep = False
         elif board.end == "power":
             board.state["cut"] = -1
+        is_asleep = board.end == "deepsleep"
+        # When the board begins to start; after the others nobody asks how long it was away.
+        began_at = board.state["ended_at"] + board.state["end_ms"] * is_asleep
+        is_known = board.state["ended_at"] and board.end in ("deepsleep", "reset")
+        board.state.update(due_ms=began_at if is_known else 0, ended_at=0)
         board.follow()
         if self.between is not None:
             self.between(board)

@@ -7,7 +7,8 @@ import random
 import pytest
 
 from .board import Board
-from .peer import Peer
+from .conftest import KEY
+from .peer import Peer, Place
 from .wake_rig import CHIPS, Begin, Mail, check, executed, taken, values
 
 DAY = 86_400_000
@@ -121,6 +122,36 @@ async def test_a_reset_at_any_moment_loses_nothing_that_was_stored(
     assert executed(node).count("1 False") <= 1
     assert 1 <= len(peer.joins) <= strikes + 1
     check(peer, node)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_a_node_that_two_gateways_hear_stays_with_one(peer: Peer, begin: Begin, seed: int) -> None:
+    """Both answer its join, and the one that it did not take rejects each frame, sooner or later than the ack."""
+    luck = random.Random(seed)
+    other = Peer(KEY, seed + 1)
+    loop = asyncio.get_running_loop()
+    receive = peer.receive
+
+    def hear(frame: bytes, place: Place) -> None:
+        for take in (receive, other.receive):
+            loop.call_later(luck.uniform(0, 0.02), take, frame, place)
+
+    peer.receive = hear  # type: ignore[method-assign]
+    node = await begin("esp32", {"next_s": 0.2})
+    await other.wait(lambda: len(peer.readings) + len(other.readings) >= 4)
+    both = sorted((peer, other), key=lambda one: len(one.readings))
+    assert not both[0].readings
+    assert both[0].rejects_total
+    node.strike("watchdog")  # it has no session, and joins again
+    await other.wait(lambda: len(peer.joins) + len(other.joins) == 2)
+    joined = [len(one.joins) for one in (peer, other)]
+    got = [len(one.readings) for one in (peer, other)]
+    await other.wait(lambda: len(peer.readings) + len(other.readings) >= sum(got) + 5)
+    assert [len(one.joins) for one in (peer, other)] == joined
+    assert min(len(one.readings) - before for one, before in zip((peer, other), got, strict=True)) == 0
+    for one in (peer, other):
+        check(one, node)
+    other.close()
 
 
 @pytest.mark.parametrize("days", [1, -1])
