@@ -22,6 +22,7 @@ class CutProxy:
         self.bytes_total = 0
         self.connections_total = 0
         self._open = True
+        self._cuts = 0
         self._flow = asyncio.Event()
         self._flow.set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -46,6 +47,7 @@ class CutProxy:
     def cut(self) -> None:
         """Reset everything and refuse new connections."""
         self._open = False
+        self._cuts += 1
         for writer in tuple(self._writers):
             writer.transport.abort()
 
@@ -64,9 +66,11 @@ class CutProxy:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self.connections_total += 1
+        cuts = self._cuts
         onward = await self._dial() if self._open else None
-        if onward is None:
-            writer.transport.abort()
+        if onward is None or cuts != self._cuts:  # what was being set up is cut, too
+            for each in (writer, *(onward or ())[1:]):
+                each.transport.abort()
             return
         far_reader, far_writer = onward
         self._writers |= {writer, far_writer}
