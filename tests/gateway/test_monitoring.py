@@ -296,23 +296,37 @@ async def test_what_is_no_good_request_is_answered_counted_and_does_no_harm(
     assert (await fetch(endpoint.port, "/ok"))[0] == 200
 
 
-async def test_slow_clients_hold_neither_the_endpoint_nor_its_memory(
+async def slow_clients(endpoint: HttpEndpoint) -> list[asyncio.StreamWriter]:
+    """As many as there may be: all but one say nothing, and that one reads nothing of what it asks for."""
+    writers = [(await asyncio.open_connection("127.0.0.1", endpoint.port))[1] for _ in range(MAX_CONNECTIONS)]
+    writers[-1].write(b"GET /big HTTP/1.1\r\n\r\n")
+    return writers
+
+
+async def test_slow_clients_are_as_many_as_there_may_be(
     endpoint: HttpEndpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http_endpoint, "EXCHANGE_S", 1.0)
-    silent = [await asyncio.open_connection("127.0.0.1", endpoint.port) for _ in range(MAX_CONNECTIONS - 1)]
-    reader, lazy = await asyncio.open_connection("127.0.0.1", endpoint.port)
-    lazy.write(b"GET /big HTTP/1.1\r\n\r\n")  # and reads nothing of it
+    monkeypatch.setattr(http_endpoint, "EXCHANGE_S", 3600.0)  # nobody is too slow for that
+    writers = await slow_clients(endpoint)
     await until(lambda: len(endpoint._open) == MAX_CONNECTIONS)
     beyond, writer = await asyncio.open_connection("127.0.0.1", endpoint.port)
     await ended(beyond)
-    assert len(endpoint._open) == MAX_CONNECTIONS, "nobody had to be too slow for that"
-    writer.close()
+    assert (endpoint.refused_total, len(endpoint._open)) == (1, MAX_CONNECTIONS)
+    for each in (*writers, writer):
+        each.transport.abort()
     await until(lambda: not endpoint._open)
-    assert endpoint.refused_total == MAX_CONNECTIONS + 1
     assert (await fetch(endpoint.port, "/ok"))[0] == 200
-    for _, other in [*silent, (reader, lazy)]:
-        other.close()
+
+
+async def test_slow_clients_hold_neither_the_endpoint_nor_its_memory(
+    endpoint: HttpEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_endpoint, "EXCHANGE_S", 0.5)
+    writers = await slow_clients(endpoint)
+    await until(lambda: endpoint.refused_total == MAX_CONNECTIONS and not endpoint._open)
+    assert (await fetch(endpoint.port, "/ok"))[0] == 200
+    for each in writers:
+        each.close()
 
 
 async def test_closing_ends_what_is_open(endpoint: HttpEndpoint) -> None:
