@@ -173,11 +173,14 @@ async def test_a_policy_holds_over_sleeps(peer: Peer, start: Start, sleep: str) 
     await start("udp", app=APP, settings=settings(sleep))
     await peer.joined()
     await peer.more_readings(1)
-    assert peer._current is not None
-    peer._current.send(Encoded(bytes((wire.POLICY,)) + cbor.encode([3, 0])))
-    peer._current.is_suspended = True
-    await peer.more_readings(2)
-    await peer.more_readings(2)
+    session = peer._current
+    assert session is not None
+    policy = Encoded(bytes((wire.POLICY,)) + cbor.encode([3, 0]))
+    session.send(policy)
+    while not policy.is_done:
+        session.suspend()  # it sleeps; what it has not heard is said again when it wakes
+        await peer.more_readings(1)
+    await peer.more_readings(3)
     times = [at for _, _, at in peer.readings[-3:]]
     assert all(2800 <= later - earlier <= 4500 for earlier, later in itertools.pairwise(times)), times
 
