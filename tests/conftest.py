@@ -10,6 +10,10 @@ import signal
 
 from hypothesis import HealthCheck, settings
 
+from tests.closing_summary import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]  # a hook
+
 settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("search"), derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))

@@ -1,4 +1,4 @@
-"""What a green run of the fault tests has to show, and whether it can run at all."""
+"""A rig for the fault tests, what they report, and whether they can run at all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from petiole_tools.sim.runtime import find_micropython
+from tests.closing_summary import LINE
 
 from .rig import Rig
-
-_LINE = "line of the closing summary"
 
 
 @pytest.fixture(autouse=True)
@@ -34,19 +33,4 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Callable[[object], None]:
     """Say a line in the closing summary."""
-    return lambda text: record_property(_LINE, str(text))
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    # From the reports of the tests, which also come from the processes of `pytest -n`.
-    ended = [each for outcome in ("passed", "failed") for each in terminalreporter.stats.get(outcome, ())]
-    lines = [
-        f"{each.nodeid.rpartition('::')[2]}: {text}"
-        for each in ended
-        for name, text in each.user_properties
-        if each.when == "call" and name == _LINE
-    ]
-    if lines:
-        terminalreporter.section("faults")
-        for line in lines:
-            terminalreporter.write_line(line)
+    return lambda text: record_property(LINE, str(text))
