@@ -96,8 +96,9 @@ class BoardVm:
 
     def unplug(self) -> None:
         """The port is gone for whoever has it open."""
-        os.close(self._outer_side)
         os.close(self._outer)
+        os.write(self._outer_side, b"\n")  # whoever waits to read there keeps it open until something comes
+        os.close(self._outer_side)
 
     def image_has(self, text: bytes) -> bool:
         """Whether this is anywhere in the flash."""

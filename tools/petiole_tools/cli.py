@@ -73,6 +73,11 @@ app.command("new", epilog=flash.NEW_EPILOG)(flash.new)
 app.command("run", epilog=logs.RUN_EPILOG)(logs.run_app)
 app.command("logs", epilog=logs.LOGS_EPILOG)(logs.logs)
 app.command("repl", epilog=logs.REPL_EPILOG)(logs.repl)
+app.command(
+    "shell",
+    epilog=logs.SHELL_EPILOG,
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+)(logs.shell)
 app.add_typer(port.app, name="port")
 app.add_typer(hub.app, name="hub")
 app.command("sim", epilog=sim.EPILOG)(sim.sim)

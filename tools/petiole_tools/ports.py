@@ -255,18 +255,28 @@ def _returned(port: Document, name: str) -> str:
 
 async def use(options: Options, name: str, command: list[str]) -> int:
     """Run a command while a port is free for it; its exit code. `{port}` in it becomes the path of the port."""
-    program = _program(command[0])
+    check_program(command[0])
     async with connected(options) as client, released(client, name) as port:
-        words = [program, *(word.replace(PLACE, port["path"]) for word in command[1:])]
-        code = await _run(words, port["path"])
-    if "program" in port:
-        is_open = port["state"] == "open"
-        note(_returned(port, name) if is_open else f"{port['problem']}; the gateway tries again by itself")
+        code = await run_on(port["path"], command)
+    tell_returned(port, name)
     return code
 
 
-def _program(name: str) -> str:
-    """Where a program is; one that came with this one need not be on the PATH."""
+def tell_returned(port: Document, name: str) -> None:
+    """What became of a port, and of its board, after it was lent."""
+    if "program" in port:
+        is_open = port["state"] == "open"
+        note(_returned(port, name) if is_open else f"{port['problem']}; the gateway tries again by itself")
+
+
+async def run_on(path: str, command: list[str]) -> int:
+    """Run a command on a port that is free for it, as `use` does."""
+    words = [check_program(command[0]), *(word.replace(PLACE, path) for word in command[1:])]
+    return await _run(words, path)
+
+
+def check_program(name: str) -> str:
+    """Where a program is; one that came with this one need not be on the PATH. CliError if it is nowhere."""
     beside = Path(sys.executable).parent / name
     found = shutil.which(name) or (shutil.which(str(beside)) if os.sep not in name else None)
     if found is None:

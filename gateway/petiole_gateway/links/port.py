@@ -51,10 +51,19 @@ def open_port(port: str, baud: int) -> serial.Serial:
             raise PortError(port, "permission denied", permission_hint(path), "denied") from error
         if number in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
             raise PortError(port, "is in use", "another program has it open, a terminal perhaps", "busy") from error
+        if os.path.exists(path) and not _is_device(path):
+            raise PortError(port, "is no serial port", "check the path", "unusable") from error
         raise PortError(port, str(error), "check cable and path", "unusable") from error
     except (OSError, termios.error, ValueError) as error:
         # pyserial lets through what a board that is unplugged in this moment answers, and what no driver can set.
         raise PortError(port, str(error), "check cable, path and baud rate", "unusable") from error
+
+
+def _is_device(path: str) -> bool:
+    try:
+        return stat.S_ISCHR(os.stat(path).st_mode)
+    except OSError:  # unplugged in this moment
+        return True
 
 
 def permission_hint(path: str, then: str = "start the gateway again") -> str:

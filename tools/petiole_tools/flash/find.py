@@ -59,6 +59,8 @@ def choose(board: Board, wanted: str | None) -> BoardPort:
 def named(wanted: str) -> BoardPort:
     """The port of this name: `id:SERIAL` (also `usb:SERIAL`), or a path. Raises FlashError."""
     if not wanted.startswith(("id:", "usb:")):
+        if not os.path.exists(wanted):
+            raise NoBoard(f"there is no port {wanted}", "`mpremote connect list` shows those that are; --wait waits")
         where = os.path.realpath(wanted)
         same = next((port for port in present() if os.path.realpath(port.path) == where), None)
         return BoardPort(wanted) if same is None else BoardPort(wanted, same.serial, same.shown)

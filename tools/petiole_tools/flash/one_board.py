@@ -13,13 +13,16 @@ from petiole_tools.boards import Board
 from petiole_tools.borrowing import borrowed
 from petiole_tools.client import Client
 from petiole_tools.flash import check, identity, install, micropython, payload, registry
-from petiole_tools.flash.errors import FlashError, NameTaken, NoMicroPython
+from petiole_tools.flash.errors import FlashError, NameTaken, NoMicroPython, PortBusy, PortForbidden
 from petiole_tools.flash.find import BoardPort
 from petiole_tools.flash.identity import Identity
 from petiole_tools.flash.report import Report
 from petiole_tools.flash.session import Session
 from petiole_tools.flash.stoppable import in_thread
 from petiole_tools.flash.wanted import Wanted
+
+_SETTLE_S = 10.0  # ModemManager takes the longest, as it tries several protocols
+_LOOK_AGAIN_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -159,8 +162,17 @@ def _compared(plan: install.Plan, whole: payload.Payload) -> str:
 
 
 def _open(path: str, wanted: Wanted, stop: threading.Event) -> Session:
+    """Patient with a board that has just been plugged in: udev has not yet let everybody in, ModemManager asks it who
+    it is, and it has not started."""
     is_expected = wanted.waits or (wanted.image is not None and not wanted.is_dry)
-    return Session(path, patience_s=micropython.BACK_S if is_expected else 0.0, stop=stop)
+    end = time.monotonic() + (_SETTLE_S if is_expected else 0.0)
+    while True:
+        try:
+            return Session(path, patience_s=micropython.BACK_S if is_expected else 0.0, stop=stop)
+        except (PortBusy, PortForbidden):
+            if stop.is_set() or time.monotonic() > end:
+                raise
+        time.sleep(_LOOK_AGAIN_S)
 
 
 async def _install_micropython(job: Job, data: bytes, target: BoardPort, report: Report, stop: threading.Event) -> str:
