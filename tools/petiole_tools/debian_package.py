@@ -29,6 +29,13 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 PREFIX = Path("/usr/lib/petiole")
 PROGRAM = Path("/usr/bin/petiole")
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "firmware", "gateway", "tools", "boards")
+SHARED = Path("/usr/share/petiole")
+# What other programs read: Grafana, Prometheus and Wireshark.
+SHARED_FILES = {
+    "grafana/petiole.json": "gateway/grafana/petiole.json",
+    "prometheus/alerts.yml": "gateway/grafana/alerts.yml",
+    "wireshark/petiole.lua": "tools/wireshark/petiole.lua",
+}
 MAINTAINER = "petiole maintainers <maintainers@petiole.invalid>"
 MARK = "# Of the Debian package petiole."
 _PROGRAM = f"""\
@@ -125,6 +132,7 @@ def _system_files(stage: Path, version: str) -> None:
         documents / "changelog.gz": (gzip.compress(changes, mtime=0), 0o644),
         documents / "CHANGELOG.md.gz": (gzip.compress((ROOT / "CHANGELOG.md").read_bytes(), mtime=0), 0o644),
     }
+    files |= {SHARED / name: ((ROOT / source).read_bytes(), 0o644) for name, source in SHARED_FILES.items()}
     (stage / places.CREDENTIALS_DIR.relative_to("/")).mkdir(parents=True)
     for path, (content, mode) in files.items():
         target = stage / path.relative_to("/")
