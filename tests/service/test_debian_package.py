@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from petiole_tools import debian_package
 from petiole_tools.debian_package import ROOT, SYSTEM_PYTHON
+from tests.flash.rig import BoardVm
 
 pytestmark = [
     pytest.mark.soak,  # it installs everything from the package index
@@ -39,10 +41,22 @@ def test_the_package_has_what_other_programs_read(unpacked: Path) -> None:
     assert json.loads(found["grafana/petiole.json"].read_text())["panels"]
 
 
-def test_the_package_has_a_program_that_flashes_boards(unpacked: Path) -> None:
-    """Boards, firmware and the code for the raw REPL are data of the program: all must have come along."""
+def test_the_package_has_a_program_that_flashes_boards(unpacked: Path, tmp_path: Path) -> None:
+    """Boards, firmware, mpremote, the compiler and the code for the raw REPL: all must have come along."""
     (site,) = (unpacked / "usr" / "lib" / "petiole" / "lib").glob("python3*/site-packages")
-    assert (site / "petiole_boards" / "RPI_PICO_W" / "board.toml").is_file()
-    assert (site / "petiole_boot" / "main.py").is_file()
-    assert (site / "petiole_tools" / "flash" / "agent.py").is_file()
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("PETIOLE_", "PYTHON"))}
+    env |= {"PYTHONPATH": str(site), "PETIOLE_STATE_DIR": str(tmp_path / "nowhere")}
+
+    def petiole(*words: str) -> str:
+        command = [str(SYSTEM_PYTHON), "-P", "-m", "petiole_tools", *words]
+        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    petiole("new", "project", "--board", "unix")
+    (tmp_path / "board").mkdir()
+    with BoardVm(tmp_path / "board") as board:
+        words = ("--app", "project", "--name", "packaged", "--offline", "--port", board.path)
+        assert "packaged starts" in petiole("flash", *words)
+        assert "main.py" in petiole("shell", "--port", board.path, "ls")
     assert (unpacked / "usr" / "bin" / "petiole").stat().st_mode & 0o111

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from petiole_tools.hands_on import MPREMOTE
-from petiole_tools.ports import PLACE, check_program
+from petiole_tools.ports import PLACE
 
 _FILES = ["cat", "cp", "df", "edit", "ls", "mkdir", "rm", "rmdir", "sha256sum", "touch", "tree"]
 COMMANDS = [*_FILES, "eval", "exec", "exit", "help", "mip", "mount", "repl", "rtc", "run", "umount"]
@@ -65,7 +65,7 @@ def _carry_out(port: str, line: str) -> int | None:
     if words[0] == "help":
         print(HELP, end="")
         return 0
-    command = [check_program(MPREMOTE[0]), *(word.replace(PLACE, port) for word in MPREMOTE[1:]), *words]
+    command = [*(word.replace(PLACE, port) for word in MPREMOTE), *words]
     try:
         return subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:

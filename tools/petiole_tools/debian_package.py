@@ -36,6 +36,7 @@ SHARED_FILES = {
     "prometheus/alerts.yml": "gateway/grafana/alerts.yml",
     "wireshark/petiole.lua": "tools/wireshark/petiole.lua",
 }
+_WITH_COMPILER = ("amd64", "arm64")  # what PyPI has MicroPython's compiler for
 MAINTAINER = "petiole maintainers <maintainers@petiole.invalid>"
 MARK = "# Of the Debian package petiole."
 _PROGRAM = f"""\
@@ -76,7 +77,7 @@ def build(folder: Path) -> Path:
     stage = folder / "deb"
     shutil.rmtree(stage, ignore_errors=True)
     stage.mkdir(parents=True)
-    python = _environment(stage)
+    python = _environment(stage, architecture)
     _system_files(stage, version)
     _control(stage, version, architecture, python)
     package = folder / f"petiole_{version}_{architecture}.deb"
@@ -85,12 +86,13 @@ def build(folder: Path) -> Path:
     return package
 
 
-def _environment(stage: Path) -> tuple[int, int]:
+def _environment(stage: Path, architecture: str) -> tuple[int, int]:
     """An environment that believes to be in its later place; the version of its Python."""
     place = stage / PREFIX.relative_to("/")
     _output(str(SYSTEM_PYTHON), "-m", "venv", "--without-pip", str(place))
     python = place / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", str(python)]
+    extra = "[flash]" if architecture in _WITH_COMPILER else ""
     with tempfile.TemporaryDirectory() as copy:  # a build in the sources would take along what an earlier one left
         for name in SOURCES:
             source, target = ROOT / name, Path(copy) / name
@@ -98,7 +100,7 @@ def _environment(stage: Path) -> tuple[int, int]:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
             else:
                 shutil.copy(source, target)
-        _output(*pip, "install", "--quiet", "--no-compile", "--no-warn-script-location", copy)
+        _output(*pip, "install", "--quiet", "--no-compile", "--no-warn-script-location", f"{copy}{extra}")
     for script in (place / "bin").iterdir():
         if script.is_symlink() or b"\0" in script.read_bytes()[:100]:
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import sys
 
 from petiole_gateway.links.port import PortError, open_port
@@ -18,7 +19,13 @@ from petiole_tools.output import note
 _KINDS: dict[str, type[FlashError]] = {"missing": NoBoard, "denied": PortForbidden, "busy": PortBusy}
 _BAUD = 115200
 # `resume`: mpremote's soft reset would end the timer that feeds a watchdog which cannot be stopped.
-MPREMOTE = ["mpremote", "connect", ports.PLACE, "resume"]
+MPREMOTE = [sys.executable, "-m", "mpremote", "connect", ports.PLACE, "resume"]
+
+
+def check_mpremote() -> None:
+    """CliError where there is none."""
+    if importlib.util.find_spec("mpremote") is None:
+        raise CliError("mpremote is needed to work on boards", "pip install mpremote")
 
 
 def shell_command(words: list[str], prompt: str) -> list[str]:
@@ -36,7 +43,6 @@ def port_error(error: PortError) -> FlashError:
 async def use(options: Options, wanted: str, command: list[str]) -> int:
     """As `ports.use`, for a port of this machine. One that no gateway has is used as it is, and its board started again
     afterwards. Raises CliError."""
-    ports.check_program(command[0])
     port = find.named(wanted)
     client = await _gateway(options)
     try:

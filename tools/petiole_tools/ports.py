@@ -255,7 +255,7 @@ def _returned(port: Document, name: str) -> str:
 
 async def use(options: Options, name: str, command: list[str]) -> int:
     """Run a command while a port is free for it; its exit code. `{port}` in it becomes the path of the port."""
-    check_program(command[0])
+    _program(command[0])
     async with connected(options) as client, released(client, name) as port:
         code = await run_on(port["path"], command)
     tell_returned(port, name)
@@ -271,11 +271,11 @@ def tell_returned(port: Document, name: str) -> None:
 
 async def run_on(path: str, command: list[str]) -> int:
     """Run a command on a port that is free for it, as `use` does."""
-    words = [check_program(command[0]), *(word.replace(PLACE, path) for word in command[1:])]
+    words = [_program(command[0]), *(word.replace(PLACE, path) for word in command[1:])]
     return await _run(words, path)
 
 
-def check_program(name: str) -> str:
+def _program(name: str) -> str:
     """Where a program is; one that came with this one need not be on the PATH. CliError if it is nowhere."""
     beside = Path(sys.executable).parent / name
     found = shutil.which(name) or (shutil.which(str(beside)) if os.sep not in name else None)

@@ -103,6 +103,7 @@ def _on_board(context: typer.Context, name: str | None, port: str | None, comman
     """Run a program on the port of a device, or on one that is named; exit as it does."""
     from petiole_tools import hands_on, ports
 
+    hands_on.check_mpremote()
     code = 0
 
     async def work() -> None:

@@ -33,9 +33,11 @@ async def flash(options: Options, wanted: Wanted) -> list[dict[str, Any]]:
     _check_arguments(board, wanted, extra)
     client = None if wanted.is_offline else await registry.reach(options)
     try:
+        # What is wrong is told first: the port where it should be there, the sources where it is still to come.
+        targets = None if wanted.waits else await _targets(board, wanted)
         built = await asyncio.to_thread(payload.build, board, app)
         data = await _image(board, wanted)
-        targets = await _targets(board, wanted)
+        targets = targets or await _targets(board, wanted)
         job = Job(client, board, wanted, extra, built, data, keeps_name=wanted.all)
         if wanted.all:
             results = await _flash_all(job, targets, options.as_json)

@@ -79,7 +79,7 @@ def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
     if needed > free + gained:
         raise BoardFull(
             f"the firmware needs {needed // 1024} KB of the board's flash, {(free + gained) // 1024} KB are free",
-            "remove files that are not petiole's: `mpremote connect PORT resume fs ls`",
+            "remove files that are not petiole's: `petiole shell --port PORT ls`",
         )
     return Plan(
         slot,

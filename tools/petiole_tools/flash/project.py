@@ -38,7 +38,8 @@ def load(folder: Path) -> Project:
         key = ".".join(map(str, first["loc"]))
         is_unknown = first["type"] == "extra_forbidden"
         what = "there is no such key" if is_unknown else str(first["msg"])
-        raise CliError(f"{path}: {key}: {what}", "it knows board, name, links and [settings]") from error
+        hint = "of a project it knows board, name, links and [settings]; a gateway's settings go into another file"
+        raise CliError(f"{path}: {key}: {what}", hint) from error
 
 
 _APP = '''"""What this node does. `petiole flash` puts it on the board; `petiole run` does so whenever it is saved."""

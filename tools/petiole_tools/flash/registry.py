@@ -24,7 +24,8 @@ async def reach(options: Options) -> Client:
         await client.gateway("device.list", {"after": "", "limit": 1})
     except CliError as error:
         await client.connection.close()
-        raise GatewayAway(error.problem, f"{error.hint}; --offline flashes without a gateway") from error
+        hint = error.hint.partition("; --timeout")[0]  # here that option is the time for the join
+        raise GatewayAway(error.problem, f"{hint}; --offline flashes without a gateway") from error
     return client
 
 

@@ -205,7 +205,7 @@ class Session:
     def _failed(self, trace: str) -> FlashError:
         line = trace.strip().splitlines()[-1] if trace.strip() else "an error without a text"
         if re.search(r"ENOSPC|OSError: (\[Errno )?28\b", line):
-            return BoardFull("the board's flash is full", "remove files: `mpremote connect PORT resume fs ls`")
+            return BoardFull("the board's flash is full", "remove files: `petiole shell --port PORT ls`")
         return BoardFileError(f"{self.path}: the board says {line}", "--debug shows more; is its file system in order?")
 
 
