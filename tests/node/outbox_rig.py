@@ -164,14 +164,22 @@ class Life:
         self.session_floor = sequence != outbox.oldest_sequence - 1 or (is_exact and sequence > 0)
         self.is_joined = True
 
-    @property
-    def is_settled(self):
-        """What petiole.resume keeps of the session besides counters."""
-        return self.outbox.is_empty and not self.session_floor
+    def kept(self):
+        """What petiole.resume keeps beside counters: unused numbers, and whether all is acknowledged; None if no
+        session is kept."""
+        unused = self.outbox.unused
+        if not self.is_joined or unused < 0:
+            return None
+        return min(unused, 255), self.outbox.is_empty and not self.session_floor
 
-    def resume(self, was_settled):
+    def resume(self, kept):
         """As petiole.resume does it: go on in the session of before a sleep."""
+        if kept is None:
+            return
+        unused, was_settled = kept
         outbox = self.outbox
+        if not outbox.is_exact:
+            outbox.resume(unused)
         if was_settled and outbox.is_exact and outbox.is_empty:
             outbox.trim(outbox.next_sequence - 1)
         self.session_floor = not was_settled or outbox.oldest_sequence != outbox.acked_sequence + 1

@@ -83,12 +83,12 @@ def wakes(world, memory, is_alive):
             life.save()
         if not is_alive():
             return
-        was_settled = life.is_settled
+        kept = life.kept()
         life = _life(world, memory, is_alive)
-        if how & 8:
+        if how & 8 or kept is None:
             life.join()
         else:
-            life.resume(was_settled)
+            life.resume(kept)
 
 
 def awake(world, memory, is_alive):
