@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import urllib.request
 from pathlib import Path
 
 import nats.micro
@@ -34,6 +35,20 @@ async def test_readings_are_in_the_leafs_stream_exactly_once_and_in_order(world:
     for name in nodes:
         assert [entry[1:] for entry in stored if entry[0] == name] == [(n + 1, n) for n in range(100)]
     assert all(sum(1 for e in node.events if e[0] == "durable") == 100 for node in nodes.values())
+
+
+async def test_a_gateway_that_says_that_it_runs_is_asked_at_once(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    gateway = Gateway(world.config, NullLogger())
+    await gateway.start()
+    try:
+        leaf = json.loads((world.config.leaf_dir / "leaf.json").read_text())
+        # Nothing else runs in this loop meanwhile, so what the server knows now it knew when the start was over.
+        with urllib.request.urlopen(f"{leaf['monitor_url']}/connz?subs=1", timeout=20) as answer:  # noqa: ASYNC210
+            known = {each for entry in json.load(answer)["connections"] for each in entry.get("subscriptions_list", ())}
+        assert known >= {f"gw.{SITE}.status", f"gw.{SITE}.device.add", f"dev.{SITE}.*.*"}
+    finally:
+        await gateway.stop()
 
 
 async def test_commands_get_results_or_every_code(world: World) -> None:

@@ -24,6 +24,7 @@ from ..foreign_json import JsonError, parse
 from ..hub.commands import Unreachable
 from ..hub.ports import Busy, CommandError, Logger
 from .connection import Connection
+from .errors import NotConnectedError
 from .subjects import checked_token
 
 # The caller's own timeout is not on the wire of NATS; it may say one here, in seconds.
@@ -33,6 +34,9 @@ MIN_TIMEOUT_S = 0.05
 MAX_TIMEOUT_S = 300.0
 # Beyond this a flood of requests would only grow memory: 32 busy devices with 8 commands each.
 MAX_AT_ONCE = 256
+# A server on the same machine answers within a millisecond; one that was restarted at this moment needs some seconds.
+REGISTER_S = 10.0
+_NAME = "petiole-gateway"
 # At the end: an answer that is ready needs a turn of the loop, and the socket a moment.
 FINISH_S = 1.0
 
@@ -87,10 +91,11 @@ class GatewayService:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Register with the connected server."""
+        """Register with the connected server; whoever asks after that is answered. NotConnectedError if the server
+        does not take it in time."""
         service = await nats.micro.add_service(
             self._connection.client,
-            name="petiole-gateway",
+            name=_NAME,
             version=self._version,
             description="Devices of a petiole site",
             metadata={"site": self._site},
@@ -101,6 +106,11 @@ class GatewayService:
         for name in self._methods:
             endpoint = name.replace(".", "-")
             await service.add_endpoint(name=endpoint, subject=f"gw.{self._site}.{name}", handler=self._gateway_request)
+        # The client gathers what it sends. The server knows all of the above when it has passed on what comes after it.
+        try:
+            await self._connection.client.request(f"$SRV.PING.{_NAME}.{service.id}", timeout=REGISTER_S)
+        except (ClientError, OSError) as error:
+            raise NotConnectedError(f"the service of {self._site} was not registered") from error
 
     async def withdraw(self) -> None:
         """Take no more requests."""
