@@ -32,8 +32,9 @@ class JsonError(ValueError):
 def parse(data: bytes, *, most: int = MAX_TEXT) -> Any:
     """The value of a JSON text of at most `most` bytes (RFC 8259, UTF-8), a sixteenth of that in arrays and objects.
 
-    JsonError, and no other error, for what is none, and for a value that is nested deeper than MAX_NESTING, has a number
-    beyond those of CBOR, half of a surrogate pair, or a name twice in one object: two readers would not read the same.
+    JsonError, and no other error, for what is none, and for a value that is nested deeper than MAX_NESTING, has a
+    number beyond those of CBOR, half a surrogate pair, or a name twice in one object: two readers would not read the
+    same.
     """
     if len(data) > most:
         raise JsonError(f"longer than {most} bytes")

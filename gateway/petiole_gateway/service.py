@@ -104,7 +104,7 @@ async def run_until_stopped(gateway: Gateway, manager: NotifySocket | None = Non
     except Exception as error:
         manager.tell(STATUS=f"not started: {error}")
         raise
-    # A look for garbage among everything that was loaded holds the loop for 70 ms with 40 devices, and longer with more;
+    # A look for garbage among all that was loaded holds the loop for 70 ms with 40 devices, and longer with more;
     # what is here now stays, so it need not be looked at again.
     gc.collect()
     gc.freeze()
