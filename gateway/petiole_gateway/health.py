@@ -153,7 +153,7 @@ def _unreadable(status: Document) -> list[Finding]:
     for kind, count in sorted((status.get("unreadable") or {}).items()):
         problem, _, hint = words.get(kind, f"documents of {kind} cannot be read").partition(": ")
         severity = ERROR if kind == "devices" else WARNING
-        hint = hint or "lines of document_unreadable in the gateway's log name them"
+        hint = hint or "lines of ..._unreadable in the gateway's log name them"
         found.append(Finding("documents_unreadable", severity, f"{count} {problem}", hint))
     return found
 

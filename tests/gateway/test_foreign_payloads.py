@@ -202,8 +202,8 @@ async def test_what_is_stored_and_cannot_be_read_is_told_and_passed_over(world: 
     assert [each.code for each in health.findings].count("documents_unreadable") == 3
     assert health.is_live
     assert health.is_ready
-    told = {(each["kind"], each["name"]) for each in world.logger.events("document_unreadable")}
-    assert {("devices", "lost"), ("wake", "a"), ("mail", "dev.it")} <= told
+    for event, name in [("device", "lost"), ("wake_policy", "a"), ("mail_record", "dev.it")]:
+        assert name in [each["name"] for each in world.logger.events(f"{event}_unreadable")]
     await check_it_works(world, node, 0)
     # What is written anew is read again, and a damaged record stands in nobody's way.
     await world.ask("device.add", {"name": "lost"})
@@ -221,3 +221,45 @@ def test_every_value_of_the_fuzz_is_taken_or_refused_as_a_whole() -> None:
             json.dumps(parse(text.encode()), allow_nan=False)
         except JsonError:
             continue
+
+
+async def test_a_message_at_which_the_gateway_itself_fails_keeps_no_other_from_being_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = await world.node("a")
+    mail = world.gateway.mail
+    assert mail is not None
+    take = mail._desk._take
+
+    def fails(item: Any) -> None:
+        if item.id == "poison":
+            raise RuntimeError("a defect")
+        take(item)
+
+    monkeypatch.setattr(mail._desk, "_take", fails)
+    item = json.dumps({"command": "led", "arguments": [True]}).encode()
+    await world.client.request(f"out.{SITE}.a.q", item, timeout=10, headers={"Nats-Msg-Id": "poison"})
+    await check_it_works(world, node, 0)
+    assert world.gateway.supervisor.failures["mail: one message"].total >= 1
+    assert world.gateway.supervisor.failures.keys() == {"mail: one message"}
+    assert world.gateway.unreadable.total["mail"] >= 1
+
+
+@pytest.mark.parametrize("most", [0, 10_000])
+async def test_cancels_of_items_that_nobody_knows_do_not_pile_up(
+    world: World, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr("petiole_gateway.nats.mailbox_desk.MAX_CANCELS", most)
+    await world.ask("device.add", {"name": "a"})
+    mail = world.gateway.mail
+    assert mail is not None
+    for device in ("a", "nobody"):
+        for number in range(5):
+            cancel = json.dumps({"id": f"x{number}"}).encode()
+            await world.client.request(
+                f"out.{SITE}.{device}.c", cancel, timeout=10, headers={"Nats-Msg-Id": device + str(number)}
+            )
+    dropped = 10 if most == 0 else 5
+    await until(lambda: mail.metrics.cancels_dropped_total == dropped and not mail._desk.open_cancels)
+    await until(lambda: len(mail.settlement) == 0)
+    assert mail._desk._open_cancels == 0

@@ -189,7 +189,7 @@ async def test_a_gateway_that_starts_without_a_link_has_its_mail(rig: MailRig) -
     assert rig.store_.waiting("offline") == 4
     assert device.wake() == [local.id, *(receipt.id for receipt in reversed(receipts))]
     ended = rig.store_.settlement._unsettled
-    await until(lambda: len(ended) == 4 and all(end.is_recorded for end in ended.values()), "the ends are on the leaf")
+    await until(lambda: len(ended) == 4 and all(end.is_recorded for end in ended), "the ends are on the leaf")
     # Ended, not told, and started again: nothing is delivered twice, everything is told.
     await rig.crash_mail()
     await rig.open_mail()

@@ -8,8 +8,17 @@ from .ports import Logger
 MAX_LOGGED = 100
 
 
+# Kinds of documents, and the event of each in the log.
+EVENTS = {
+    "devices": "device_unreadable",
+    "sessions": "session_unreadable",
+    "wake": "wake_policy_unreadable",
+    "mail": "mail_record_unreadable",
+}
+
+
 class Unreadable:
-    """Counts by kind of document: devices, sessions, wake, mail."""
+    """Counts by kind of document."""
 
     def __init__(self, logger: Logger) -> None:
         self.total: dict[str, int] = {}
@@ -19,4 +28,4 @@ class Unreadable:
         """A document of this kind is passed over."""
         self.total[kind] = total = self.total.get(kind, 0) + 1
         if total <= MAX_LOGGED:
-            self._logger.error("document_unreadable", kind=kind, name=name[:100], reason=reason[:300])
+            self._logger.error(EVENTS[kind], name=name[:100], reason=reason[:300])

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nats.errors import Error as ClientError
@@ -51,6 +51,9 @@ class Turns:
     def get(self, name: str) -> Ended | None:
         return next((group[name] for group in self._groups if name in group), None)
 
+    def __iter__(self) -> Iterator[Ended]:
+        return itertools.chain(*(group.values() for group in self._groups))
+
     def put(self, ended: Ended) -> None:
         """Its turn comes last of its kind; if it has one already, it keeps it."""
         self._groups[ended.is_refused][ended.name] = ended
@@ -61,7 +64,7 @@ class Turns:
 
     def next(self) -> list[Ended]:
         """Whose turn it is."""
-        return list(itertools.islice(itertools.chain(*(group.values() for group in self._groups)), AT_ONCE))
+        return list(itertools.islice(self, AT_ONCE))
 
     @property
     def most_dispensable(self) -> Ended:
