@@ -186,10 +186,11 @@ async def test_what_is_stored_and_cannot_be_read_is_told_and_passed_over(world: 
     await world.ask("device.add", {"name": "lost"})
     item = json.dumps({"command": "led", "arguments": [True]}).encode()
     assert world.gateway.mail is not None
+    assert (await world.ask("device.policy", {"name": "lost", "period_s": 60}))["wake_policy"]["period_s"] == 60
     deep = "[" * 940 + "]" * 940
-    kept = {name: json.loads(value) for name, value in RECORD.items()}
+    kept = {name: json.loads(value) for name, value in RECORD.items()} | {"device": "lost"}
     damaged = json.dumps(kept)[:-1] + f',"arguments":{deep}}}'
-    await world.client.publish(document_subject(SITE, "dev.it"), damaged.encode())
+    await world.client.publish(document_subject(SITE, "lost.it"), damaged.encode())
     await world.client.publish("$KV.devices.lost", b"\x01 what a failing card makes of it")
     await world.client.publish("$KV.wake.a", b"\x01 the same")
     await world.client.flush()
@@ -202,17 +203,21 @@ async def test_what_is_stored_and_cannot_be_read_is_told_and_passed_over(world: 
     assert [each.code for each in health.findings].count("documents_unreadable") == 3
     assert health.is_live
     assert health.is_ready
-    for event, name in [("device", "lost"), ("wake_policy", "a"), ("mail_record", "dev.it")]:
+    for event, name in [("device", "lost"), ("wake_policy", "a"), ("mail_record", "lost.it")]:
         assert name in [each["name"] for each in world.logger.events(f"{event}_unreadable")]
     await check_it_works(world, node, 0)
     # What is written anew is read again, and a damaged record stands in nobody's way.
     await world.ask("device.add", {"name": "lost"})
-    await world.client.request(f"out.{SITE}.lost.q", item, timeout=10, headers={"Nats-Msg-Id": "again"})
-    await until(lambda: world.waiting("lost") == 1)
+    await world.client.request(f"out.{SITE}.lost.q", item, timeout=10, headers={"Nats-Msg-Id": "it"})
+    mail = world.gateway.mail
+    assert mail is not None
+    await until(lambda: world.waiting("lost") == 1 and not mail._records.pending)
     await world.stop()
     await world.start()
     assert "lost" in world.gateway.hub.roster.devices
     assert world.waiting("lost") == 1
+    assert (await world.ask("device.show", {"name": "lost"}))["wake_policy"]["period_s"] == 60, "kept meanwhile"
+    assert world.gateway.unreadable.total == {"wake": 1}
 
 
 def test_every_value_of_the_fuzz_is_taken_or_refused_as_a_whole() -> None:
