@@ -13,7 +13,6 @@ from nats.aio.msg import Msg
 from . import credentials
 from .admin import Administration
 from .clock import SystemClock
-from .config import Config
 from .hub.hub import Hub, monotonic_ms, wall_ms
 from .hub.policy import Policy
 from .hub.ports import Link, Logger, Place
@@ -21,6 +20,7 @@ from .hub.readings import printable
 from .hub.unreadable import Unreadable
 from .links.udp import UdpLink
 from .log import configure
+from .monitoring.status import Status
 from .nats.api import JetStreamApi
 from .nats.barrier import Durability
 from .nats.connection import Connection, connect
@@ -39,11 +39,11 @@ from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
 from .progress import LeafProgress, Part, SocketProgress, StoreProgress, SupervisedProgress, TaskProgress
 from .serial_ports import SerialPorts
-from .status import Status
+from .settings.config import Config
 from .supervision import Supervisor
 
 if TYPE_CHECKING:
-    from .monitoring import Monitoring
+    from .monitoring.pages import Monitoring
 
 # A commit takes 0.1 s, an SD card that is busy some seconds; systemd would wait 90 s.
 DRAIN_TIMEOUT_S = 5.0
@@ -217,7 +217,7 @@ class Gateway:
         await self._service.start()
 
     async def _monitor(self) -> None:
-        from .monitoring import Monitoring  # noqa: PLC0415 - who does not want it need not wait for it
+        from .monitoring.pages import Monitoring  # noqa: PLC0415 - who does not want it need not wait for it
 
         self.monitoring = Monitoring(self, self.config.metrics)
         self._stack.push_async_callback(self.monitoring.stop)

@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from .config import SerialConfig
 from .hub.ports import CommandError, Logger, Place
 from .hub.readings import timestamp
 from .links.serial import SerialLink
 from .nats.service import Method
+from .settings.config import SerialConfig
 from .supervision import Supervisor
 
 # Ports given by a pattern are looked for this often; a new board is noticed while its owner still looks at it.

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.log import configure
+from petiole_gateway.settings.config import Config
 from petiole_tools.sim.sleepy_fleet import FleetPlan
 
 PROBE_S = 0.02

@@ -12,7 +12,6 @@ from pathlib import Path
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.hub.ports import Busy
 from petiole_gateway.log import configure
 from petiole_gateway.nats.api import JetStreamApi
@@ -24,6 +23,7 @@ from petiole_gateway.nats.presence_streams import ensure_hub_presence
 from petiole_gateway.nats.streams import ensure_hub_uplink
 from petiole_gateway.nats.subjects import UPLINK_STREAM
 from petiole_gateway.nats.uplinks import StoreUplinks
+from petiole_gateway.settings.config import Config
 from petiole_tools.cut_proxy import CutProxy
 from tests.gateway.real_time import until
 from tests.gateway.whole import UdpNode

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from petiole_gateway.backup_file import MAGIC, VERSION, BackupError, WrongPasswordError, open_sealed, seal
-from petiole_gateway.config import load
 from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.connection import connect
 from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.registry_backup import SEQUENCE_MARGIN, OtherDevicesError
 from petiole_gateway.nats.streams import ensure_hub_uplink
+from petiole_gateway.settings.config import load
 from petiole_tools.backup import PASSWORD, backup, restore
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import petiole_gateway
-from petiole_gateway.config import Config
 from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.connection import Connection, connect
 from petiole_gateway.nats.hub_cluster import HubCluster
@@ -21,6 +20,7 @@ from petiole_gateway.nats.mailbox_client import MailboxClient
 from petiole_gateway.nats.mailbox_streams import ensure_hub_mailbox
 from petiole_gateway.nats.presence_streams import ensure_hub_presence
 from petiole_gateway.nats.streams import ensure_hub_uplink
+from petiole_gateway.settings.config import Config
 
 from .real_time import until
 from .whole import SITE, World

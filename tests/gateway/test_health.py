@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from petiole_gateway.health import BACKLOG, ERROR, LEAF_GRACE_S, judge, span
+from petiole_gateway.monitoring.health import BACKLOG, ERROR, LEAF_GRACE_S, judge, span
 
 GOOD: dict[str, Any] = {
     "site": "barn",

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from petiole_gateway import http_endpoint
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import MetricsConfig
 from petiole_gateway.durations import Durations
-from petiole_gateway.http_endpoint import MAX_CONNECTIONS, MAX_HEAD, Answer, EndpointError, HttpEndpoint
+from petiole_gateway.monitoring import http_endpoint
+from petiole_gateway.monitoring.http_endpoint import MAX_CONNECTIONS, MAX_HEAD, Answer, EndpointError, HttpEndpoint
+from petiole_gateway.settings.config import MetricsConfig
 
 from .memory import NullLogger
 from .real_time import until
@@ -177,7 +177,7 @@ async def test_a_gateway_whose_leaf_is_gone_is_not_ready_and_later_not_alive(
     samples = await world.page()
     assert samples["petiole_gateway_ready", ()] == 0
     assert samples["petiole_gateway_leaf_connected", ()] == 0
-    monkeypatch.setattr("petiole_gateway.health.LEAF_GRACE_S", -1.0)
+    monkeypatch.setattr("petiole_gateway.monitoring.health.LEAF_GRACE_S", -1.0)
     status, _, body = await fetch(world.http_port, "/healthz")
     assert status == 503
     assert json.loads(body)["findings"][0]["code"] == "leaf_gone"
@@ -220,7 +220,7 @@ async def test_devices_are_labels_only_where_the_settings_say_so(tmp_path: Path)
 async def test_devices_beyond_the_bound_are_counted_and_not_labelled(
     world: Watched, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("petiole_gateway.metrics.MAX_DEVICES", 2)
+    monkeypatch.setattr("petiole_gateway.monitoring.metrics.MAX_DEVICES", 2)
     for name in ("a", "b", "c"):
         await world.gateway.hub.add_device(name)
     samples = await world.page()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_gateway.nats.streams import HUB_CONSUMER, UPLINK_STREAM
+from petiole_gateway.settings.config import Config
 
 from .memory import NullLogger
 from .whole import SITE

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from petiole_gateway.config import SerialConfig
 from petiole_gateway.hub.ports import CommandError
 from petiole_gateway.serial_ports import SerialPorts
+from petiole_gateway.settings.config import SerialConfig
 
 from .memory import NullLogger
 

@@ -13,9 +13,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config, SerialConfig
 from petiole_gateway.credentials import KEY_FILE
 from petiole_gateway.nats.leaf_access import read_access
+from petiole_gateway.settings.config import Config, SerialConfig
 from petiole_tools import ports
 from petiole_tools.client import Client
 from petiole_tools.failure import CliError

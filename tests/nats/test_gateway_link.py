@@ -17,7 +17,6 @@ from nats_rig import SITE, until
 
 from petiole_gateway.admin import Administration
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.hub.ports import Logger
 from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.connection import connect
@@ -25,6 +24,7 @@ from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_pidfile import end_stale_server, stale_server
 from petiole_gateway.nats.streams import ensure_hub_uplink
 from petiole_gateway.nats.uplink_lane import Uplink
+from petiole_gateway.settings.config import Config
 from petiole_tools.cut_proxy import CutProxy
 
 

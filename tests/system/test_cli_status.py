@@ -14,7 +14,6 @@ from tests.gateway.memory import NullLogger
 from tests.gateway.whole import UdpNode
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.nats.api import JetStreamApi
 from petiole_gateway.nats.connection import Connection, connect
 from petiole_gateway.nats.errors import LinkError
@@ -23,6 +22,7 @@ from petiole_gateway.nats.mailbox_client import MailboxClient
 from petiole_gateway.nats.mailbox_streams import BOX_SIZE, ensure_hub_mailbox
 from petiole_gateway.nats.presence_streams import ensure_hub_presence
 from petiole_gateway.nats.streams import ensure_hub_uplink
+from petiole_gateway.settings.config import Config
 
 SITES = ("barn", "cabin")
 WAIT_S = 30.0

@@ -19,8 +19,8 @@ import pytest_asyncio
 from tests.gateway.real_time import until
 from tests.gateway.whole import World
 
-from petiole_gateway.config import SerialConfig
 from petiole_gateway.links.serial import SerialLink
+from petiole_gateway.settings.config import SerialConfig
 from petiole_tools.sim.nodes import NodeSpec, SimNode
 from petiole_tools.sim.runtime import find_micropython
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tests.gateway.whole import World
 
-from petiole_gateway.config import Config
+from petiole_gateway.settings.config import Config
 from petiole_tools.sim.nodes import NodeSpec, SimNode
 
 APP = Path(__file__).resolve().parents[1] / "node" / "wake_app.py"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from petiole_gateway.config import MIN_STORE_BYTES, Config, ConfigError, load
-from petiole_gateway.config_lines import key_lines
 from petiole_gateway.nats.uplink_recovery import GAP_SIZE
 from petiole_gateway.nats.uplink_store import BURN_COUNT
+from petiole_gateway.settings.config import MIN_STORE_BYTES, Config, ConfigError, load
+from petiole_gateway.settings.lines import key_lines
 
 EVERYTHING = """\
 site = "cabin"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from petiole_gateway.config import Config, ConfigError, SerialConfig, load
-from petiole_gateway.config_example import example, settings, table
+from petiole_gateway.settings.config import Config, ConfigError, SerialConfig, load
+from petiole_gateway.settings.example import example, settings, table
 from petiole_tools.cli import main
 
 ROOT = Path(__file__).parents[2]

@@ -109,7 +109,7 @@ def test_drop_reasons_and_metrics_that_are_named_exist() -> None:
     assert len(reasons) >= 5
     for reason in reasons:
         assert f"`{reason}`" in protocol, reason
-    source = (ROOT / "gateway" / "petiole_gateway" / "metrics.py").read_text()
+    source = (ROOT / "gateway" / "petiole_gateway" / "monitoring" / "metrics.py").read_text()
     for page in PAGES:
         for name in re.findall(r"petiole_gateway_(\w+?)(?:_total)?\b", page.read_text()):
             stem = name.removeprefix("store_")

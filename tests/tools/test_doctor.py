@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from petiole_gateway.config import Config, SerialConfig
+from petiole_gateway.settings.config import Config, SerialConfig
 from petiole_tools.doctor import disk, machine, reach, serial_ports
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, WARNING, Diagnosis
 from petiole_tools.doctor.examination import examine, of_service

@@ -18,7 +18,6 @@ from nats.errors import Error as NatsClientError
 
 from petiole_gateway.backup_file import BackupError, open_sealed, seal
 from petiole_gateway.clock import SystemClock
-from petiole_gateway.config import Config
 from petiole_gateway.credentials import registry_key
 from petiole_gateway.hub.readings import timestamp
 from petiole_gateway.nats.api import JetStreamApi
@@ -28,6 +27,7 @@ from petiole_gateway.nats.private_file import write_private
 from petiole_gateway.nats.registry_backup import RegistryBackup, collect, last_at_hub, put_back
 from petiole_gateway.nats.sealed_bucket import SealedBucket
 from petiole_gateway.nats.site_gateways import NAME_FILE, gateway_name
+from petiole_gateway.settings.config import Config
 from petiole_tools.client import connect, connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options, Target

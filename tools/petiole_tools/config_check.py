@@ -7,12 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from petiole_gateway.config import Config, ConfigError, load
+from petiole_gateway.settings.config import Config, ConfigError, load
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options
 
 if TYPE_CHECKING:
-    from petiole_gateway.config import Problem
+    from petiole_gateway.settings.config import Problem
 
 
 def check(options: Options, file: Path | None) -> None:

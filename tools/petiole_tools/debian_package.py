@@ -18,7 +18,7 @@ import tomllib
 from email.utils import formatdate
 from pathlib import Path
 
-from petiole_gateway.config_example import example
+from petiole_gateway.settings.example import example
 from petiole_tools.failure import CliError, explain
 from petiole_tools.service import places
 from petiole_tools.service.udev import udev_rules

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from petiole_gateway.health import judge
+from petiole_gateway.monitoring.health import judge
 from petiole_gateway.nats.mailbox_streams import BOX_SIZE
 
 Document = dict[str, Any]

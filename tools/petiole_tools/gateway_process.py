@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.service import run_until_stopped
+from petiole_gateway.settings.config import Config
 
 
 async def run_gateway(config: Config) -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from petiole_gateway.health import span
 from petiole_gateway.hub.mailbox_states import FINAL
+from petiole_gateway.monitoring.health import span
 from petiole_gateway.nats.connection import Connection
 from petiole_gateway.nats.connection import connect as connect_for_good
 from petiole_gateway.nats.mailbox_client import MailboxClient, Receipt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from petiole_gateway.config_example import table
+from petiole_gateway.settings.example import table
 
 if __name__ == "__main__":
     Path(sys.argv[1]).write_text(table())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from petiole_tools.failure import CliError
 
 if TYPE_CHECKING:
-    from petiole_gateway.config import Config
+    from petiole_gateway.settings.config import Config
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Options:
 
     def settings(self, overrides: dict[str, Any] | None = None) -> Config:
         """The settings file (or none) with --site and --state-dir on top, and `overrides` on top of those."""
-        from petiole_gateway.config import load  # noqa: PLC0415 - pydantic costs a tenth of a second
+        from petiole_gateway.settings.config import load  # noqa: PLC0415 - pydantic costs a tenth of a second
 
         changed: dict[str, Any] = {}
         if self.site is not None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
-from petiole_gateway.health import span
+from petiole_gateway.monitoring.health import span
 
 _NUMBER = re.compile(r"([0-9]+)")
 _CODES = {"bold": 1, "dim": 2, "red": 31, "green": 32, "yellow": 33, "blue": 34, "magenta": 35, "cyan": 36}

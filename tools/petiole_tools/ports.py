@@ -17,8 +17,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from petiole_gateway.health import span
 from petiole_gateway.links import repl
+from petiole_gateway.monitoring.health import span
 from petiole_tools.client import ANSWER_TIMEOUT_S, Client, connected
 from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options

@@ -10,7 +10,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from petiole import wire
-from petiole_gateway.health import span
+from petiole_gateway.monitoring.health import span
 from petiole_tools.arguments import command_arguments, seconds
 from petiole_tools.client import ERROR_CODE, ERROR_TEXT, Client, checked_name, connected, parsed
 from petiole_tools.failure import CliError, ServiceError

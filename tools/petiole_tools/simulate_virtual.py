@@ -6,8 +6,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from petiole_gateway.health import span
 from petiole_gateway.log import configure
+from petiole_gateway.monitoring.health import span
 from petiole_tools.arguments import seconds, share
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from petiole_gateway.health import span
+from petiole_gateway.monitoring.health import span
 from petiole_tools.client import Standing, connected
 from petiole_tools.failure import CliError
 from petiole_tools.findings import away, findings

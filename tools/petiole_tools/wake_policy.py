@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from petiole import wire
-from petiole_gateway.health import span
+from petiole_gateway.monitoring.health import span
 from petiole_tools.arguments import seconds
 from petiole_tools.client import Client, checked_name, connected
 from petiole_tools.failure import CliError

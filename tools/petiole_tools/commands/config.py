@@ -35,6 +35,6 @@ def check(
 @app.command("example", epilog=examples("petiole config example > gateway.toml"))
 def example() -> None:
     """Print a settings file with every setting, what it does and its default."""
-    from petiole_gateway.config_example import example as text
+    from petiole_gateway.settings.example import example as text
 
     print(text(), end="")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from petiole_gateway.health import span
+from petiole_gateway.monitoring.health import span
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, WARNING, Diagnosis
 from petiole_tools.output import size_text
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import Any
 
-from petiole_gateway.config import Config, ConfigError
+from petiole_gateway.settings.config import Config, ConfigError
 from petiole_tools.doctor import disk, machine, reach, serial_ports
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, ORDER, WARNING, Diagnosis
 from petiole_tools.options import Options

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from petiole_gateway.clock import SystemClock
-from petiole_gateway.config import Config
 from petiole_gateway.nats.binary import find_nats_server, version_text
 from petiole_gateway.nats.errors import BinaryNotFoundError, VersionError
+from petiole_gateway.settings.config import Config
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, WARNING, Diagnosis
 
 TIMEOUT_S = 5.0

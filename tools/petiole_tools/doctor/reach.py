@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from petiole_gateway.config import Config
 from petiole_gateway.credentials import registry_key
-from petiole_gateway.health import judge, span
+from petiole_gateway.monitoring.health import judge, span
 from petiole_gateway.nats.leaf_config import checked_hub_url
+from petiole_gateway.settings.config import Config
 from petiole_tools.client import connected
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, WARNING, Diagnosis
 from petiole_tools.failure import explain

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from petiole_gateway.config import SerialConfig
 from petiole_gateway.links.port import PortError, permission_hint, resolve
+from petiole_gateway.settings.config import SerialConfig
 from petiole_tools.doctor.diagnosis import ERROR, NOTE, OK, WARNING, Diagnosis
 
 BY_ID = Path("/dev/serial/by-id")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import petiole_gateway
-from petiole_gateway.config import Config, load
+from petiole_gateway.settings.config import Config, load
 from petiole_tools.failure import CliError
 
 from . import places
@@ -119,7 +119,7 @@ def _settings(plan: Plan, given: Path | None) -> tuple[str, Config]:
     there = plan.at(places.CONFIG_FILE)
     source = given if given is not None else there if there.exists() else None
     if source is None:
-        from petiole_gateway.config_example import example  # noqa: PLC0415 - once in a system's life
+        from petiole_gateway.settings.example import example  # noqa: PLC0415 - once in a system's life
 
         return _STATE_LINE + "\n" + example(), load(None)
     config = load(source)

@@ -23,10 +23,10 @@ from nats.aio.client import Client
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from petiole_gateway.app import Gateway
-from petiole_gateway.config import Config
 from petiole_gateway.hub.ports import Logger
 from petiole_gateway.nats.leaf_access import read_access
 from petiole_gateway.nats.subjects import UPLINK_STREAM
+from petiole_gateway.settings.config import Config
 from petiole_tools.sim.fleet_mail import FleetMail, MailSummary
 from petiole_tools.sim.sleepy_node import AWAKE_BUDGET_MS, Air, NodePlan, SleepyNode
 from petiole_tools.sim.virtual_loop import running

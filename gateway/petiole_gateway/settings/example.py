@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from .config import Config, SerialConfig
-from .config_words import EXAMPLES, SECTIONS, WORDS
+from .words import EXAMPLES, SECTIONS, WORDS
 
 _WIDTH = 100
 

@@ -6,13 +6,13 @@ import asyncio
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from .durations import Durations
+from ..durations import Durations
+from ..hub.readings import UNSYNCHRONISED, timestamp
 from .health import Health, judge
-from .hub.readings import UNSYNCHRONISED, timestamp
 
 if TYPE_CHECKING:
-    from .app import Gateway
-    from .progress import Part
+    from ..app import Gateway
+    from ..progress import Part
 
 PULSE_S = 1.0
 # The backlog is asked of the leaf; alerts wait for minutes, and a request a second would be seen in the leaf's log.

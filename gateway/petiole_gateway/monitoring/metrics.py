@@ -16,10 +16,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from .hub import mailbox_states
+from ..hub import mailbox_states
 
 if TYPE_CHECKING:
-    from .app import Gateway
+    from ..app import Gateway
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "petiole_gateway_"

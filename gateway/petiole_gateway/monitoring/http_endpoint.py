@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from .hub.ports import Logger
+from ..hub.ports import Logger
 
 # Prometheus sends some 300 bytes; a browser with cookies of other services on this name some thousands.
 MAX_HEAD = 8192

@@ -7,13 +7,13 @@ import json
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from ..nats.task_end import end_tasks
 from .http_endpoint import Answer, HttpEndpoint
 from .metrics import CONTENT_TYPE, Exposition
-from .nats.task_end import end_tasks
 
 if TYPE_CHECKING:
-    from .app import Gateway
-    from .config import MetricsConfig
+    from ..app import Gateway
+    from ..settings.config import MetricsConfig
 
 
 class Monitoring:

@@ -9,7 +9,7 @@ from typing import Any
 
 from petiole import wire
 
-from .config_lines import Location, line_of
+from .lines import Location, line_of
 
 COMMAND_LINE = "command line"
 Known = Mapping[str, Sequence[str]]

@@ -18,9 +18,9 @@ from pydantic_core import PydanticCustomError
 from petiole import wire
 from petiole.manifest import is_token
 
-from . import credentials
-from .config_lines import Location, key_lines
-from .config_problems import COMMAND_LINE, ConfigError, Problem, explain
+from .. import credentials
+from .lines import Location, key_lines
+from .problems import COMMAND_LINE, ConfigError, Problem, explain
 
 # 60 nodes with a reading a second for two months; an SD card of 8 GB has room for it beside the system.
 DEFAULT_STORE_BYTES = 1024 * 1024 * 1024

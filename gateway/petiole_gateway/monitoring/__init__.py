@@ -1,0 +1,1 @@
+"""What a gateway tells of itself: health, metrics and status, over HTTP and NATS."""

@@ -1,0 +1,1 @@
+"""What a gateway is told: one TOML file, checked, explained and shown."""
