@@ -19,6 +19,7 @@ import pytest
 from petiole_tools import boards
 from petiole_tools.boards import Board
 from petiole_tools.flash import image
+from petiole_tools.flash import session as sessions
 
 from .conftest import Run
 from .rig import BoardVm
@@ -91,7 +92,11 @@ def test_a_dry_run_on_a_board_without_micropython_says_that_it_knows_no_more(
     assert "answers as MicroPython does, so the rest shows once the image is installed" in out
 
 
-def test_an_image_is_installed_before_the_firmware(petiole: Run, board: BoardVm, drive: Path) -> None:
+def test_an_image_is_installed_before_the_firmware(
+    petiole: Run, board: BoardVm, drive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A VM that gets Ctrl-C before it knows what that is starts once more, and on a busy machine takes long to.
+    monkeypatch.setattr(sessions, "PROMPT_S", 30.0)
     code, out, err = petiole(*words(board, drive))
     assert code == 0, err
     assert (drive / "petiole.uf2").read_bytes() == IMAGE
@@ -280,6 +285,7 @@ _ASKED = """
 import sys
 from petiole_tools.cli import main
 from petiole_tools.flash import image
+from petiole_tools.flash import session as sessions
 fetch = image._download
 def told(source):
     print("fetching", flush=True)
