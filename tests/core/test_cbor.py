@@ -11,9 +11,20 @@ def same(a, b):
     return a == b and type(a) is type(b)
 
 
+HAS_DOUBLES = 1 + 2**-40 != 1  # a board's VM has single floats
+
+
+def needs_doubles(data):
+    """Whether a float of 64 bits is in it, as far as the vectors go: where one may begin."""
+    return b"\xfb" in data
+
+
 def test_valid_items_are_written_and_read_as_published():
     for case in RFC["valid"] + GENERATED["valid"]:
         data = unhex(case["hex"])
+        if not HAS_DOUBLES and needs_doubles(data):
+            decode(data)  # it is read as the nearest there is
+            continue
         value = value_of(case["value"])
         assert encode(value) == data, case
         read, offset = decode(data)

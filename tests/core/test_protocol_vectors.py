@@ -146,9 +146,9 @@ def test_valid_frames_open():
             left = [number for number in case["unacknowledged"] if number != case["counter"]]
             assert sorted(session.recovery.counters()) == left, name
         else:
-            session.trace = lambda received, number, text: opened.append((number, text.hex()))
+            session.trace = lambda received, number, text: opened.append((number, bytes(text)))
             session.receive_data(part, 0, 40)
-            assert opened.pop() == (case["counter"], case["plaintext"]), name
+            assert opened.pop() == (case["counter"], unhex(case["plaintext"])), name
             assert not session.replay.check(case["counter"])
 
 

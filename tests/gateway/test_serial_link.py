@@ -193,8 +193,8 @@ async def test_a_port_in_use_is_named_and_taken_when_it_is_free(rig: Rig) -> Non
     ("make", "reason", "hint"),
     [
         (lambda path: None, "does not exist", "plug the board in"),
-        (lambda path: path.mkdir(), "Is a directory", "path"),
-        (lambda path: path.touch(), "configure", "path"),
+        (lambda path: path.mkdir(), "is no serial port", "path"),
+        (lambda path: path.touch(), "is no serial port", "path"),
     ],
 )
 def test_what_is_no_port_is_named(tmp_path: Path, make: Callable[[Path], None], reason: str, hint: str) -> None:

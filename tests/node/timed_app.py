@@ -11,7 +11,7 @@ taken = node.channel("taken", type="i")
 
 async def readings() -> None:
     while True:
-        await taken.publish(int(time.time() * 1000), wait=False)
+        await taken.publish(time.time_ns() // 1000000, wait=False)
         await asyncio.sleep(0.05)
 
 

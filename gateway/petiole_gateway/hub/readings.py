@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import struct
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from petiole import manifest as manifests
 
+_SHORT = 8  # letters: at most 7 digits, which a single float has
+_LEAST_DIGITS, _MOST_DIGITS = 6, 9  # all decimals of 6 digits are different singles, 9 tell all singles apart
 UNSYNCHRONISED = "unsynchronised"  # a clock that no time source has set since the machine started
 # One encoder for all readings: `json.dumps` with settings makes a new one for each call.
 _encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
@@ -27,16 +30,38 @@ def _second(time_s: int) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A CBOR value as JSON has it: bytes as base64 text, keys as text, floats that JSON cannot hold as null."""
+    """A CBOR value as JSON has it: bytes as base64 text, keys as text, floats that JSON cannot hold as null, single
+    floats in as few digits as tell them apart from other single floats."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, dict):
         return {_key(key): plain(item) for key, item in value.items()}
-    if isinstance(value, float) and value - value != 0:
-        return None
+    if isinstance(value, float):
+        return _decimal(value) if value - value == 0 else None
     return value
+
+
+def _decimal(value: float) -> float:
+    """A board has single floats: its 21.7 is 21.700000762939453 as a double. Which width was on the wire follows from
+    the value, for a sender uses the shortest (PROTOCOL.md, section 1)."""
+    if len(repr(value)) <= _SHORT or _rounded("e", value) == value or _rounded("f", value) != value:
+        return value
+    for digits in range(_LEAST_DIGITS, _MOST_DIGITS):
+        shorter = float(f"{value:.{digits}g}")
+        if _rounded("f", shorter) == value:
+            return shorter
+    return float(f"{value:.{_MOST_DIGITS}g}")
+
+
+def _rounded(width: str, value: float) -> float | None:
+    """The nearest float of that width; None beyond them."""
+    try:
+        rounded: float = struct.unpack(width, struct.pack(width, value))[0]
+    except OverflowError:
+        return None
+    return rounded
 
 
 def _key(key: Any) -> str:
