@@ -12,6 +12,8 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole.contracts import CborValue, Outbox
 
+TIME_PATIENCE_MS = 3 * wire.TIMEOUT_INITIAL_MS  # the question, and once more after a timeout
+_TIME_QUESTIONS = 5  # a gateway that acknowledges so many and answers none has no time to tell
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
 _FEED_TO = MAX_QUEUE - 32  # readings leave room for requests, replies and the manifest
 _ANSWER_TO = MAX_QUEUE - 16  # nothing that a peer sends fills the queue to the brim
@@ -30,6 +32,8 @@ class Conversation:
         self.dropped: dict[str, int] = {}
         self.manifest = manifest
         self._time_asked_at = 0
+        self._question: Encoded | None = None  # for the time, until it is answered
+        self._questions_left = 0
         self._fed_sequence = 0  # highest reading given to the session
         self._open: list[Request] = []
         self.seen: list[int] = []  # ids of requests that were executed, in this session
@@ -99,8 +103,27 @@ class Conversation:
     def ask_time(self, now: int) -> None:
         """Ask for the time; the clock is set by the answer."""
         if self.session is not None:
-            self.session.send(Encoded(bytes((wire.TIME_REQUEST,))))
-            self._time_asked_at = now
+            self._ask_time(self.session, now)
+
+    def _ask_time(self, session: Session, now: int, left: int = _TIME_QUESTIONS) -> None:
+        question = Encoded(bytes((wire.TIME_REQUEST,)))
+        session.send(question)
+        self._question = question
+        self._questions_left = left - 1
+        self._time_asked_at = now
+
+    def _insist_on_time(self, session: Session, now: int) -> None:
+        """An answer is said once, and may be lost while its question is acknowledged: then ask again."""
+        if self._question is None or session.is_suspended:
+            return
+        if self._question.is_done and now - self._time_asked_at >= TIME_PATIENCE_MS:
+            if not self._questions_left:
+                self._question = None
+                session.messages_from = 0
+                return
+            self._ask_time(session, now, self._questions_left)
+        if session.messages_from:
+            session.messages_from = now + TIME_PATIENCE_MS  # still not
 
     # What time brings, and acks --------------------------------------------------------------------------
 
@@ -255,6 +278,7 @@ class Conversation:
             self.clock.sample(time, sent, now, flags & 1 != 0)
             session.clock_offset = self.clock.offset
             session.messages_from = 0
+            self._question = None
 
     def _count(self, reason: str) -> None:
         self.dropped[reason] = self.dropped.get(reason, 0) + 1

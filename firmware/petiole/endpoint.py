@@ -18,7 +18,7 @@ the next `receive` or `expire` has the events, and no ack is owed for it: what t
 from petiole import frame as frames
 from petiole import manifest as manifests
 from petiole import states, wire
-from petiole.conversation import Conversation
+from petiole.conversation import TIME_PATIENCE_MS, Conversation
 from petiole.items import Encoded
 from petiole.session import Session
 
@@ -30,7 +30,6 @@ if MYPY:
     from petiole.frame import Split
     from petiole.join import Joiner
 
-_TIME_PATIENCE_MS = 3 * wire.TIMEOUT_INITIAL_MS  # the question, and once more after a timeout
 
 
 class NodeEndpoint(Conversation):
@@ -140,6 +139,8 @@ class NodeEndpoint(Conversation):
                 candidate = self.session.deadline(now)
                 if candidate is not None:
                     times.append(candidate)
+                if self._question is not None and self._question.is_done and not self.session.is_suspended:
+                    times.append(self._time_asked_at + TIME_PATIENCE_MS)
         return min(times) if times else None
 
     def _sent(self, frame: bytes | None) -> bytes | None:
@@ -181,6 +182,7 @@ class NodeEndpoint(Conversation):
             return
         if session.silent_timeouts >= wire.SILENT_TIMEOUTS or session.send_counter >= wire.COUNTER_LIMIT:
             self.lose(now)
+        self._insist_on_time(session, now)
         if self._is_idle() and not session.is_suspended and now - session.opened_at >= wire.KEEPALIVE_MS:
             session.send(Encoded(bytes((wire.PING,))))
 
@@ -257,9 +259,10 @@ class NodeEndpoint(Conversation):
         if now - self._request_sent_at > wire.TIMEOUT_MIN_MS or accept.is_doubtful:
             # An accept that comes again has the time of the first: somewhere in this long round trip. That of a
             # gateway whose clock was set back is only above all before.
-            session.messages_from = now + _TIME_PATIENCE_MS
-            session.send(Encoded(bytes((wire.TIME_REQUEST,))))
-            self._time_asked_at = now
+            session.messages_from = now + TIME_PATIENCE_MS
+            self._ask_time(session, now)
+        else:
+            self._question = None
         self._carry_over(old, session)
         if not session.queue and not self.outbox.items:
             session.send(Encoded(bytes((wire.PING,))))  # the first frame makes the session current

@@ -266,17 +266,41 @@ def test_an_accept_that_comes_again_does_not_set_the_clock_back():
     assert [record.kind for record in peer.heard()][:1] == [wire.FRAGMENT]
 
 
-def test_without_an_answer_the_time_is_waited_for_no_longer_than_3_seconds():
-    peer = Peer()
+def late(peer):
+    """A join that took half a second, and a reading that fills more than a frame."""
     peer.request()
     peer.now += 500
     peer.join(request=peer.node.joiner.request)
     peer.node.publish(0, "x" * 300, peer.now)
     assert [record.kind for record in peer.heard()] == [wire.TIME_REQUEST]
+
+
+def next_kinds(peer):
+    """Of what the node says when its time has come, within 3 s."""
     due = peer.node.deadline(peer.now)
     assert peer.now < due <= peer.now + 3000
     peer.now = due
+    return [record.kind for record in peer.heard()]
+
+
+def test_a_time_that_does_not_come_is_asked_for_again():
+    """Its question is acknowledged, the answer in another frame is lost."""
+    peer = Peer()
+    late(peer)
+    assert next_kinds(peer) == [wire.TIME_REQUEST]
+    peer.say(b"\x42\x00" + (TIME + peer.now + 60000).to_bytes(6, "big"))
+    assert abs(peer.node.clock.time(peer.now) - TIME - peer.now - 60000) <= 250
     assert [record.kind for record in peer.heard()][:1] == [wire.FRAGMENT]
+    peer.now += 3000
+    assert wire.TIME_REQUEST not in [record.kind for record in peer.heard()]
+
+
+def test_without_an_answer_the_time_is_waited_for_no_longer_than_15_seconds():
+    peer = Peer()
+    late(peer)
+    for _ in range(4):
+        assert next_kinds(peer) == [wire.TIME_REQUEST]
+    assert next_kinds(peer)[:1] == [wire.FRAGMENT]
 
 
 def test_half_a_message_is_counted_at_the_node_too():
