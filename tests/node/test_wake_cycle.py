@@ -55,6 +55,17 @@ class Results:
         self.peer._current.send(Encoded(bytes((wire.MAIL,)) + cbor.encode(record)))
         self.peer._current.is_suspended = True  # until the node is heard
 
+    async def told(self, number: int) -> None:
+        """Until so many results have come. As a gateway does, the peer says again at a later wake what was not heard:
+        an answer to a repetition of a frame comes when the node sleeps already."""
+        async with asyncio.timeout(60):
+            while len(self.got) < number:
+                enough = len(self.peer.readings) + 2
+                await self.peer.wait(lambda enough=enough: len(self.got) >= number or len(self.peer.readings) >= enough)
+                if len(self.got) < number:
+                    assert self.peer._current is not None
+                    self.peer._current.suspend()
+
 
 @pytest.mark.parametrize("kind", ["uart", "udp"])
 @pytest.mark.parametrize("sleep", ["deep", "light"])
@@ -133,11 +144,12 @@ async def test_mail_is_carried_out_once(peer: Peer, start: Start) -> None:
     await peer.joined()
     await peer.more_readings(1)
     results.send(70, "count", [5])
-    await peer.wait(lambda: len(results.got) >= 1)
+    await results.told(1)
     await peer.more_readings(2)
+    told = len(results.got)  # more than once only if an ack was lost
     results.send(70, "count", [5], 2)
-    await peer.wait(lambda: len(results.got) >= 2)
-    assert results.got == [[70, 0, 5], [70, 0, 5]]
+    await results.told(told + 1)
+    assert all(result == [70, 0, 5] for result in results.got)
     assert lines(node, "executed.txt") == ["5 False"]
     assert len(peer.joins) == 1
 
@@ -150,7 +162,7 @@ async def test_a_handler_knows_that_it_was_interrupted_by_a_reset(peer: Peer, st
     results.send(71, "count", [1])
     await peer.joined(2)
     results.send(71, "count", [1], 2)
-    await peer.wait(lambda: len(results.got) >= 1)
+    await results.told(1)
     assert results.got[0] == [71, 0, 1]
     assert lines(node, "executed.txt") == ["1 False", "1 True"]
 
@@ -163,7 +175,7 @@ async def test_a_handler_that_takes_too_long_ends_with_the_wake(peer: Peer, star
     results.send(72, "slow", [60000])
     await peer.more_readings(2)
     results.send(72, "slow", [60000], 2)
-    await peer.wait(lambda: len(results.got) >= 1)
+    await results.told(1)
     assert results.got == [[72, 0, "done"]]
     assert lines(node, "executed.txt") == ["slow False", "slow True"]
 
