@@ -116,14 +116,11 @@ class Conversation:
         """An answer is said once, and may be lost while its question is acknowledged: then ask again."""
         if self._question is None or session.is_suspended:
             return
-        if self._question.is_done and now - self._time_asked_at >= TIME_PATIENCE_MS:
-            if not self._questions_left:
+        if self._question.is_done and now - self._time_asked_at >= wire.TIMEOUT_INITIAL_MS:
+            if self._questions_left:
+                self._ask_time(session, now, self._questions_left)
+            else:
                 self._question = None
-                session.messages_from = 0
-                return
-            self._ask_time(session, now, self._questions_left)
-        if session.messages_from:
-            session.messages_from = now + TIME_PATIENCE_MS  # still not
 
     # What time brings, and acks --------------------------------------------------------------------------
 

@@ -140,7 +140,7 @@ class NodeEndpoint(Conversation):
                 if candidate is not None:
                     times.append(candidate)
                 if self._question is not None and self._question.is_done and not self.session.is_suspended:
-                    times.append(self._time_asked_at + TIME_PATIENCE_MS)
+                    times.append(self._time_asked_at + wire.TIMEOUT_INITIAL_MS)
         return min(times) if times else None
 
     def _sent(self, frame: bytes | None) -> bytes | None:
