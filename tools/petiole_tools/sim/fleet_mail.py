@@ -110,9 +110,9 @@ class FleetMail:
         self._letters[id] = letter
 
     def has_mail(self, node: SleepyNode) -> bool:
-        """Whether something is still to be sent to a node."""
+        """Whether the end of something for a node is still to come: what is out with one that lost its power too."""
         assert self._gateway.mail is not None
-        return self._gateway.mail.waiting(node.plan.name) > 0
+        return bool(self._gateway.mail.mailbox.items(node.plan.name))
 
     async def check(self) -> MailSummary:
         """What became of all items."""
