@@ -21,7 +21,6 @@ from petiole_tools.sim.runtime import find_micropython
 VM = Path(__file__).parent / "vm" / "board_vm.py"
 SECTOR = 4096
 SECTORS = 128
-_RESET_CODE = 10
 
 
 class BoardVm:
@@ -109,18 +108,21 @@ class BoardVm:
             assert self._started.wait_for(lambda: self.starts_total >= number, timeout_s), self.starts_total
 
     def _live(self) -> None:
+        ending = self._folder / "ending"
         while not self._is_off.is_set():
             # A REPL that has just ended leaves the terminal without signals: a board has no such state.
             termios.tcsetattr(self._fd, termios.TCSANOW, self._attributes)
             with self._started:
                 if self._is_off.is_set():
                     return
+                ending.write_text("")
                 self.process = subprocess.Popen(
                     self._command, stdin=self._fd, stdout=self._fd, stderr=self._fd, cwd=self._folder
                 )
                 self.starts_total += 1
                 self._started.notify_all()
-            self.ended.append(self.process.wait())
+            code = self.process.wait()
+            self.ended.append(int(ending.read_text() or code))
 
 
 def _pump(source: int, target: int) -> None:
