@@ -12,7 +12,6 @@ MYPY = False  # the type checker takes it for true
 if MYPY:
     from petiole.contracts import CborValue, Outbox
 
-TIME_PATIENCE_MS = 3 * wire.TIMEOUT_INITIAL_MS  # the question, and once more after a timeout
 _TIME_QUESTIONS = 5  # a gateway that acknowledges so many and answers none has no time to tell
 MAX_LIVE = 32  # readings that may be lost wait in the queue; newer ones are refused
 _FEED_TO = MAX_QUEUE - 32  # readings leave room for requests, replies and the manifest

@@ -18,7 +18,7 @@ the next `receive` or `expire` has the events, and no ack is owed for it: what t
 from petiole import frame as frames
 from petiole import manifest as manifests
 from petiole import states, wire
-from petiole.conversation import TIME_PATIENCE_MS, Conversation
+from petiole.conversation import Conversation
 from petiole.items import Encoded
 from petiole.session import Session
 
@@ -30,6 +30,7 @@ if MYPY:
     from petiole.frame import Split
     from petiole.join import Joiner
 
+_TIME_PATIENCE_MS = 3 * wire.TIMEOUT_INITIAL_MS  # the question, and twice more
 
 
 class NodeEndpoint(Conversation):
@@ -259,7 +260,7 @@ class NodeEndpoint(Conversation):
         if now - self._request_sent_at > wire.TIMEOUT_MIN_MS or accept.is_doubtful:
             # An accept that comes again has the time of the first: somewhere in this long round trip. That of a
             # gateway whose clock was set back is only above all before.
-            session.messages_from = now + TIME_PATIENCE_MS
+            session.messages_from = now + _TIME_PATIENCE_MS
             self._ask_time(session, now)
         else:
             self._question = None

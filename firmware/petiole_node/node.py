@@ -244,10 +244,10 @@ class Node(Declarations):
 
     async def _durable(self, item: "Measured") -> None:
         """Raises QueueFull if a durable outbox has thrown it away."""
-        if self._cycle is not None:
-            self._cycle.speak()
         while not (item.is_done or item.outcome):
             try:
+                if self._cycle is not None:
+                    self._cycle.speak()
                 event = self._waiting.get(item)
                 if event is None:
                     event = self._waiting[item] = asyncio.Event()

@@ -2,27 +2,13 @@
 
 from petiole import cbor, join, manifest, wire
 from petiole import frame as frames
-from petiole.ccm import Ccm
 from petiole.endpoint import NodeEndpoint
-from petiole.frame import Keys
 from petiole.gateway_session import GatewaySession
 from petiole.items import Encoded, Request
 from petiole.outbox import Outbox
 from petiole.records import Reading
-from tests.core.support import Aes, unhex, vectors
-
-
-def aead(key, tag_length):
-    return Ccm(Aes(key), tag_length)
-
-
-def keys_of(context, is_node, tag_length=8):
-    node = aead(unhex(context["node_key"]), tag_length)
-    gateway = aead(unhex(context["gateway_key"]), tag_length)
-    iv = unhex(context["common_iv"])
-    if is_node:
-        return Keys(node, gateway, iv, wire.NODE_ID, wire.GATEWAY_ID, tag_length)
-    return Keys(gateway, node, iv, wire.GATEWAY_ID, wire.NODE_ID, tag_length)
+from tests.core.support import unhex, vectors
+from tests.core.vector_keys import aead
 
 
 class Exchange:

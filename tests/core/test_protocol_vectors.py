@@ -2,28 +2,13 @@
 
 from petiole import counter, join, oscore, reassembly, records, states, wire
 from petiole import frame as frames
-from petiole.ccm import Ccm
 from petiole.endpoint import NodeEndpoint
 from petiole.errors import MalformedRecord
-from petiole.frame import Keys
 from petiole.outbox import Outbox
 from petiole.records import Reading
 from petiole.session import Session
-from tests.core.support import Aes, raises, unhex, value_of, vectors
-
-
-def aead(key, tag_length):
-    return Ccm(Aes(key), tag_length)
-
-
-def keys_of(context, is_node, tag_length=8):
-    node = aead(unhex(context["node_key"]), tag_length)
-    gateway = aead(unhex(context["gateway_key"]), tag_length)
-    iv = unhex(context["common_iv"])
-    if is_node:
-        return Keys(node, gateway, iv, wire.NODE_ID, wire.GATEWAY_ID, tag_length)
-    return Keys(gateway, node, iv, wire.GATEWAY_ID, wire.NODE_ID, tag_length)
-
+from tests.core.support import raises, unhex, value_of, vectors
+from tests.core.vector_keys import aead, keys_of
 
 # Keys ------------------------------------------------------------------------------------------------------
 

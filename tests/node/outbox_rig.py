@@ -164,6 +164,15 @@ class Life:
         self.session_floor = sequence != outbox.oldest_sequence - 1 or (is_exact and sequence > 0)
         self.is_joined = True
 
+    def wake(self, how):
+        """A reading, and bits: its frame arrives, the ack is heard, the store has time to look at that."""
+        self.add()
+        self.send(9, 9 if how & 1 else 0)
+        if how & 2:
+            self.acked()
+            if how & 4:
+                self.send(0)
+
     def kept(self):
         """What petiole.resume keeps beside counters: unused numbers, and whether all is acknowledged; None if no
         session is kept."""

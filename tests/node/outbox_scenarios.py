@@ -73,12 +73,7 @@ def wakes(world, memory, is_alive):
     life = _life(world, memory, is_alive)
     life.join()
     for how in (0, 3, 1, 8, 0, 3, 9, 0, 7, 11, 1, 3, 15, 2):
-        life.add()
-        life.send(9, 9 if how & 1 else 0)
-        if how & 2:
-            life.acked()
-            if how & 4:
-                life.send(0)
+        life.wake(how)
         if not how & 8:
             life.save()
         if not is_alive():

@@ -67,20 +67,24 @@ def test_retained_memory_that_was_flushed_is_not_taken_twice(tmp_path: Path) -> 
     assert finish(world, tmp_path, memory) == [1, 2, 3]
 
 
+def one_kept_and_one_sent(world: World, folder: Path, memory: Memory) -> Life:
+    """Retained memory holds 1, which nobody heard in the wake before, and RAM holds 2; both have arrived now."""
+    life = boot(world, folder, memory)
+    life.join()
+    life.wake(0)
+    assert life.save()
+    kept = life.kept()
+    life = boot(world, folder, memory)
+    life.resume(kept)
+    life.wake(1)
+    return life
+
+
 def test_an_ack_in_the_last_moment_of_a_wake_frees_no_number(tmp_path: Path) -> None:
     """Retained memory holds 1 and RAM 2; both are acknowledged, and nobody has looked when the node sleeps."""
     world = World()
     memory = Memory()
-    life = boot(world, tmp_path, memory)
-    life.join()
-    life.add()
-    life.send(9, 0)
-    assert life.save()
-    kept = life.kept()
-    life = boot(world, tmp_path, memory)
-    life.resume(kept)
-    life.add()
-    life.send()
+    life = one_kept_and_one_sent(world, tmp_path, memory)
     life.acked()
     assert life.save()
     assert life.outbox.next_sequence == 3
@@ -97,16 +101,7 @@ def test_a_number_that_a_reset_took_from_ram_is_given_to_no_other(tmp_path: Path
     """The gateway has 2, and a reset came before the ack; the gateway is away in the wake after it."""
     world = World()
     memory = Memory()
-    life = boot(world, tmp_path, memory)
-    life.join()
-    life.add()
-    life.send(9, 0)
-    assert life.save()
-    kept = life.kept()
-    life = boot(world, tmp_path, memory)
-    life.resume(kept)
-    life.add()
-    life.send()
+    life = one_kept_and_one_sent(world, tmp_path, memory)
     life = boot(world, tmp_path, memory)
     life.add()
     assert life.save() if store == "save" else life.flush()

@@ -71,15 +71,10 @@ def run(steps: list[tuple[str, int]], memory_size: int, policies: dict[int, int]
 
 
 def _wake(life: Life, boot: Callable[[], Life], how: int) -> Life:
-    """`how`, bits: the frame arrives, its ack is heard, the store has time to look at that, a reset is its end."""
+    """`how`: as of `Life.wake`, and one bit more: a reset is its end."""
     if not life.is_joined:
         life.join()
-    life.add()
-    life.send(9, 9 if how & 1 else 0)
-    if how & 2:
-        life.acked()
-        if how & 4:
-            life.send(0)
+    life.wake(how)
     if how & 8:
         return boot()
     assert life.save()
