@@ -15,6 +15,7 @@ from petiole_node.channel import Channel, Pending
 from petiole_node.declarations import Declarations
 from petiole_node.errors import RequestError, describe
 from petiole_node.execution import Execution
+from petiole_node.log import LEVELS, Log
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -25,8 +26,6 @@ if MYPY:
     from petiole_node.store import Store
 
 VERSION = "0.1.0"
-LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
-_UNSENT = 6
 _LOOK_AGAIN_S = 1  # a whole number: waiting so long takes no memory
 _OUTBOX_BYTES = 65536  # where a node sleeps and nobody has said otherwise
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
@@ -49,6 +48,7 @@ class Node(Declarations):
         self.dropped: dict[str, int] = {}
         self.endpoint: NodeEndpoint | None = None
         self.carrier: Carrier | None = None
+        self._log = Log(self.settings["level"])
         self._execution: Execution | None = None
         self._store: Store | None = None
         self._cycle: Cycle | None = None
@@ -60,7 +60,6 @@ class Node(Declarations):
         self._answers: dict[Item, tuple[object, ...]] = {}
         self._gate = asyncio.Lock()  # readings keep their order while the outbox is full
         self._room = asyncio.Event()
-        self._unsent: list[tuple[int, str]] = []  # lines of the log
         self.command("ping", "")(self._ping)
         self.command("info", "")(self._info)
 
@@ -119,8 +118,10 @@ class Node(Declarations):
         self.endpoint = NodeEndpoint(joiner, self.port.random, data, outbox, self._boots & 255, self._reset_reason)
         used = [links.create(settings, self.port) for settings in self.settings["links"]]
         self.port.settle()
-        self.carrier = Carrier(self.endpoint, used, self.port, self._dispatch, self._log)
-        self._execution = Execution(self.endpoint, self._commands, self.port, self.carrier.wake, self._count, self._log)
+        write = self._log.write
+        self.carrier = Carrier(self.endpoint, used, self.port, self._dispatch, write)
+        self._execution = Execution(self.endpoint, self._commands, self.port, self.carrier.wake, self._count, write)
+        self._log.attach(self.endpoint, self.carrier)
         if self._store is not None:
             self._store.attach(self.endpoint, self.carrier.wake)
         if self._cycle is not None:
@@ -128,11 +129,11 @@ class Node(Declarations):
         else:
             self.every(_ASK_TIME_S)(self._ask_time)
         for warning in self.settings["warnings"]:
-            self._log(30, warning)
+            self._log.write(30, warning)
         crash = self.port.take_crash()
         if crash:
             # A log record is short, and the end of a traceback says what and where.
-            self._log(40, "restarted after: " + crash[-120:])
+            self._log.write(40, "restarted after: " + crash[-120:])
         if self.settings["watchdog_s"]:
             self.port.start_watchdog(self.settings["watchdog_s"])
         self._tasks.append(asyncio.create_task(self.carrier.run()))
@@ -186,7 +187,7 @@ class Node(Declarations):
                 self._count("memory")
             except Exception as error:
                 self._count("task_failed")
-                self._log(40, "every " + str(seconds) + " s: " + describe(error))
+                self._log.write(40, "every " + str(seconds) + " s: " + describe(error))
             await asyncio.sleep(max(0.0, seconds - (self.port.now() - started) / 1000))
 
     # Readings ----------------------------------------------------------------------------------------------
@@ -298,29 +299,7 @@ class Node(Declarations):
         """Say something to people: debug, info, warning or error."""
         if level not in LEVELS:
             raise LocalError("level", "one of debug, info, warning, error, got " + repr(level))
-        self._log(LEVELS[level], text)
-
-    def _log(self, level: int, text: str) -> None:
-        if level < self.settings["level"]:
-            return
-        for line in text.split("\n"):
-            # On a console a line that begins with this mark would be a frame.
-            print(" " + line if line.startswith("~") else line)
-        if self.carrier is not None and self.carrier.is_on_console():
-            return
-        if self.endpoint is None or self.carrier is None or self.endpoint.session is None:
-            self._unsent = self._unsent[-_UNSENT + 1 :]
-            self._unsent.append((level, text))
-        else:
-            self.endpoint.log(level, text)
-            self.carrier.wake()
-
-    def _log_unsent(self) -> None:
-        """What was said before there was anybody to hear it."""
-        unsent, self._unsent = self._unsent, []
-        if self.endpoint is not None and self.carrier is not None and not self.carrier.is_on_console():
-            for level, text in unsent:
-                self.endpoint.log(level, text)
+        self._log.write(LEVELS[level], text)
 
     def _ask_time(self) -> None:
         if self.endpoint is not None and self.carrier is not None and self.endpoint.clock.offset is not None:
@@ -353,13 +332,13 @@ class Node(Declarations):
                 self._store.look()
             if self._cycle is not None:
                 self._cycle.joined()
-            self._log_unsent()
-            self._log(20, "online")
+            self._log.joined()
+            self._log.write(20, "online")
         elif kind in ("awake", "policy") and self._cycle is not None:
             self._cycle.hear(event)
         elif kind == "refused":
             self._count("refused")
-            self._log(30, "refused: " + _REFUSALS.get(event[1], "reason " + str(event[1])))
+            self._log.write(30, "refused: " + _REFUSALS.get(event[1], "reason " + str(event[1])))
 
     def _finish(self, item: "Json") -> None:
         event = self._waiting.pop(item, None)
@@ -401,7 +380,7 @@ def _check(source: "str | dict[str, Json]") -> "dict[str, Json]":
     """The settings, checked. What checks them is needed once: on a board it gives its memory back."""
     from petiole_node import settings  # noqa: PLC0415
 
-    checked = settings.check(source, LEVELS)
+    checked = settings.check(source)
     del sys.modules["petiole_node.settings"]
     package = sys.modules["petiole_node"]
     if hasattr(package, "settings"):

@@ -4,6 +4,7 @@ import json
 
 from petiole import manifest, wire
 from petiole_node.errors import SettingsError
+from petiole_node.log import LEVELS
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -40,8 +41,8 @@ _LINKS: "dict[str, dict[str, Json]]" = {
 _KEYS = ["name", "key", "links", "log", "folder", "sleep"]
 
 
-def check(source: "str | dict[str, Json]", levels: "dict[str, int]") -> "dict[str, Json]":
-    """Return the settings, checked and with defaults. `levels`: of the log, by name. Raises SettingsError.
+def check(source: "str | dict[str, Json]") -> "dict[str, Json]":
+    """Return the settings, checked and with defaults. Raises SettingsError.
 
     Of the result, `key` is bytes, `level` a number, and `warnings` are texts about keys that nobody knows.
     """
@@ -54,7 +55,7 @@ def check(source: "str | dict[str, Json]", levels: "dict[str, int]") -> "dict[st
     if not manifest.is_token(name):
         raise SettingsError("name", "1 to 32 of A-Z a-z 0-9 _ -, got " + _shown(name))
     log = values.get("log", "info")
-    if not isinstance(log, str) or log not in levels:
+    if not isinstance(log, str) or log not in LEVELS:
         raise SettingsError("log", "one of debug, info, warning, error, got " + _shown(log))
     sleep = values.get("sleep", "deep")
     if sleep not in ("deep", "light"):
@@ -62,7 +63,7 @@ def check(source: "str | dict[str, Json]", levels: "dict[str, int]") -> "dict[st
     checked: dict[str, Json] = {
         "name": name,
         "key": _key(values),
-        "level": levels[log],
+        "level": LEVELS[log],
         "folder": _text(values, "folder", "", 0, 200, ""),
         "sleep": sleep,
         "links": _check_links(warnings, values.get("links")),

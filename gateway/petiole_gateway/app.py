@@ -12,8 +12,8 @@ from nats.aio.msg import Msg
 
 from . import credentials
 from .admin import Administration
-from .clock import SystemClock
-from .hub.hub import Hub, monotonic_ms, wall_ms
+from .clock import SystemClock, monotonic_ms, wall_ms
+from .hub.hub import Hub
 from .hub.policy import Policy
 from .hub.ports import Link, Logger, Place
 from .hub.readings import printable

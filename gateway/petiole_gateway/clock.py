@@ -1,4 +1,4 @@
-"""Whether this machine's clock is right."""
+"""This machine's clocks, and whether the one of the day is right."""
 
 from __future__ import annotations
 
@@ -8,6 +8,16 @@ import time
 _TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 _SIZE = 256  # struct timex has 208 bytes on 64-bit systems
 _CACHE_S = 10.0
+
+
+def monotonic_ms() -> int:
+    """ms that never go back."""
+    return time.monotonic_ns() // 1_000_000
+
+
+def wall_ms() -> int:
+    """ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 class SystemClock:

@@ -59,7 +59,7 @@ async def test_bad_frames_harm_nobody_and_are_counted(rig: Rig, report: Callable
     )
     assert not verdict.problems, "\n".join(verdict.problems)
     assert set(status["dropped"]) >= REASONS
-    assert line["dropped"].get("cobs")
+    assert line["dropped"].get("cobs"), line
     assert sum(status["dropped"].values()) > FRAMES
     assert growth < MAX_GROWTH
     assert not shown["dropped"]

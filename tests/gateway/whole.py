@@ -19,7 +19,7 @@ from petiole.endpoint import NodeEndpoint
 from petiole.outbox import Outbox
 from petiole_gateway.aead import AesCcm
 from petiole_gateway.app import Gateway
-from petiole_gateway.hub.hub import monotonic_ms, wall_ms
+from petiole_gateway.clock import monotonic_ms, wall_ms
 from petiole_gateway.nats.leaf_access import read_access
 from petiole_gateway.settings.config import Config
 

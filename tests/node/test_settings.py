@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from petiole_node import SettingsError
-from petiole_node.node import LEVELS
 from petiole_node.settings import check
 
 from .conftest import Start
@@ -19,7 +18,7 @@ UDP = {"kind": "udp"}
 
 
 def test_good_settings_have_defaults() -> None:
-    values = check({**GOOD, "links": [UART, UDP]}, LEVELS)
+    values = check({**GOOD, "links": [UART, UDP]})
     assert values["level"] == 20
     assert values["outbox"] == 32
     assert values["links"][0]["baud"] == 115200
@@ -58,32 +57,32 @@ def test_good_settings_have_defaults() -> None:
 def test_a_wrong_setting_is_named(change: dict[str, Any], key: str, why: str) -> None:
     values = {name: value for name, value in {**GOOD, **change}.items() if value is not None}
     with pytest.raises(SettingsError) as raised:
-        check(values, LEVELS)
+        check(values)
     assert (raised.value.what, raised.value.why) == (key, why)
 
 
 def test_a_key_is_never_shown() -> None:
     with pytest.raises(SettingsError) as raised:
-        check({**GOOD, "key": "secret" * 4}, LEVELS)
+        check({**GOOD, "key": "secret" * 4})
     assert "secret" not in str(raised.value)
 
 
 def test_a_file_that_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     path = tmp_path / "petiole.json"
     with pytest.raises(SettingsError, match="cannot be read"):
-        check(str(path), LEVELS)
+        check(str(path))
     path.write_text('{"name": "leaf-1",')
     with pytest.raises(SettingsError, match="not JSON"):
-        check(str(path), LEVELS)
+        check(str(path))
     path.write_text("[]")
     with pytest.raises(SettingsError, match="an object"):
-        check(str(path), LEVELS)
+        check(str(path))
     path.write_text(json.dumps(GOOD))
-    assert check(str(path), LEVELS)["name"] == "leaf-1"
+    assert check(str(path))["name"] == "leaf-1"
 
 
 def test_unknown_keys_are_warned_about() -> None:
-    values = check({**GOOD, "wifi": 1, "links": [{"kind": "udp", "hots": "x"}]}, LEVELS)
+    values = check({**GOOD, "wifi": 1, "links": [{"kind": "udp", "hots": "x"}]})
     assert values["warnings"] == [
         "settings: wifi is not known and has no effect",
         "settings: links[0].hots is not known and has no effect",

@@ -7,12 +7,8 @@ import shutil
 import signal
 import stat
 import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,56 +16,12 @@ from petiole_node import settings
 from petiole_tools.cli import main
 from petiole_tools.sim.runtime import find_micropython
 
-PETIOLE = [sys.executable, "-m", "petiole_tools"]
+from .cli_site import PETIOLE, Site, clean, logged, run, wait_for
+
 NODES = {"sim-uart-1": "uart", "sim-console-1": "console", "sim-udp-1": "udp"}
-READY_S = 60.0
 # A test that waits for a line that never comes must not wait for the five minutes of all tests.
 # The first one waits for all that they share, twice READY_S at most.
 pytestmark = pytest.mark.timeout(180)
-
-
-@dataclass
-class Site:
-    config: Path
-    ports: Path
-    gateway: "subprocess.Popen[str]"
-    sim: "subprocess.Popen[str]"
-    announced: list[dict[str, Any]]
-
-    def run(self, *words: str) -> "subprocess.CompletedProcess[str]":
-        return run(self.config, *words)
-
-    def start(self, *words: str) -> "subprocess.Popen[str]":
-        command = [*PETIOLE, "--config", str(self.config), *words]
-        return subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean(), start_new_session=True
-        )
-
-
-def clean() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith("PETIOLE_")}
-
-
-def run(config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    command = [*PETIOLE, "--config", str(config), *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, env=clean())
-
-
-def wait_for(what: str, probe: Callable[[], Any], timeout_s: float = READY_S) -> Any:
-    end = time.monotonic() + timeout_s
-    while time.monotonic() < end:
-        found = probe()
-        if found:
-            return found
-        time.sleep(0.1)
-    pytest.fail(f"no {what} within {timeout_s:g} s")
-
-
-def logged(folder: Path, event: str) -> list[dict[str, Any]]:
-    """What the gateway has logged of this kind. To ask it by commands would keep a busy machine busier: a process of
-    Python each."""
-    lines = (folder / "gateway.log").read_text().split("\n")[:-1]
-    return [entry for entry in map(json.loads, lines) if entry["event"] == event]
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +152,7 @@ def test_the_settings_of_a_node_are_written_for_its_owner_only(petiole: Run, tmp
     code, text, _ = petiole(*words)
     assert code == 0
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    found = settings.check(str(path), {"info": 20})
+    found = settings.check(str(path))
     assert found["warnings"] == []
     assert [link["kind"] for link in found["links"]] == ["udp", "uart"]
     assert found["links"][0]["host"] == "192.168.1.20"

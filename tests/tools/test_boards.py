@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from petiole_node import settings
-from petiole_node.node import LEVELS
 from petiole_tools import boards
 from petiole_tools.cli import main
 from petiole_tools.failure import CliError
@@ -32,7 +31,7 @@ def test_a_node_takes_what_its_board_says(board: boards.Board) -> None:
     for kind in board.links:
         pins = {"id": board.pins.uart, "tx": board.pins.tx, "rx": board.pins.rx} if board.pins else {}
         links.append({"kind": kind} | (pins if kind == "uart" else {}))
-    checked = settings.check({"name": "n", "key": "00" * 16, "links": links}, LEVELS)
+    checked = settings.check({"name": "n", "key": "00" * 16, "links": links})
     assert checked["warnings"] == []
     assert board.port in PORTS
 

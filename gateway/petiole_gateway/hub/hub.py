@@ -6,13 +6,13 @@ Everything runs in one event loop; nothing here waits but the few coroutines tha
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from petiole import frame as frames
 from petiole import wire
 
+from ..clock import monotonic_ms, wall_ms
 from .availability import Presence
 from .commands import CommandDesk
 from .conversation import Conversation
@@ -35,14 +35,6 @@ from .traffic import Traffic
 from .unreadable import Unreadable
 from .uplinks import Taken
 from .wake_policy import WakePolicies
-
-
-def monotonic_ms() -> int:
-    return time.monotonic_ns() // 1_000_000
-
-
-def wall_ms() -> int:
-    return time.time_ns() // 1_000_000
 
 
 class Hub:

@@ -12,8 +12,8 @@ from .ports import Busy
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from petiole.gateway_session import GatewaySession
     from petiole.incoming import Incoming
-from petiole.gateway_session import GatewaySession
 
 # Frames that wait for their readings. A node has 8 in flight; given-up ones whose readings came again may wait as well.
 MAX_WAITING = 64

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from nats.aio.msg import Msg
 
+from ..clock import wall_ms
 from ..foreign_json import JsonError, parse_object
 from ..hub.mailbox_item import DEFAULT_PRIORITY, Item
 from ..hub.mailbox_states import EXPIRED, FINAL, REPLACED
@@ -68,9 +68,7 @@ class MailboxClient:
     """Speaks to the server that `connection` is connected to. On a leaf the connection's inboxes must be the site's:
     `connect(…, inbox_prefix=site_inbox(site))`."""
 
-    def __init__(
-        self, connection: Connection, *, wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000
-    ) -> None:
+    def __init__(self, connection: Connection, *, wall: Callable[[], int] = wall_ms) -> None:
         self._connection = connection
         self._client = connection.client
         self._wall = wall

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import Callable
 
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error as ClientError
 
+from ..clock import wall_ms
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
 from ..hub.mailbox_states import PENDING
@@ -72,7 +72,7 @@ class MailboxStore:
         with_hub: bool = True,
         is_known: Callable[[str], bool] = lambda device: True,
         on_mail: Callable[[str], None] = lambda device: None,
-        wall: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        wall: Callable[[], int] = wall_ms,
         mailbox: Mailbox | None = None,
         check_s: float = CHECK_S,
         unreadable: Unreadable | None = None,

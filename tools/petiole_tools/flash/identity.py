@@ -10,7 +10,6 @@ from typing import Any
 from petiole import wire
 from petiole_node import settings as node_settings
 from petiole_node.errors import SettingsError
-from petiole_node.node import LEVELS
 from petiole_tools.boards import Board
 from petiole_tools.client import checked_name
 from petiole_tools.devices import node_link
@@ -53,7 +52,7 @@ def decide(
     if links or wifi or not old.get("links"):
         settings["links"] = _links(board, links, wifi or _wifi(old.get("links")))
     try:
-        checked = node_settings.check(settings, LEVELS)
+        checked = node_settings.check(settings)
     except SettingsError as error:
         raise CliError(f"settings of {name}: {error}", "correct [settings] of petiole.toml, or the --link") from error
     for text in checked["warnings"]:
