@@ -12,6 +12,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from .hub.ports import Logger
 from .journal import JournalLogger, is_journal
+from .repetitions import Repetitions
 
 FORMATS = ("auto", "text", "json", "journal")
 # Subjects with the device behind the site.
@@ -19,11 +20,14 @@ _OF_DEVICES = frozenset({"up", "live", "dev", "down", "out", "event", "mailbox",
 
 
 def configure(level: str, form: str) -> Logger:
-    """Set up logging to standard error. `form`: "text", "json", "journal", or "auto": text on a terminal, the journal
-    where systemd has connected us to it, else JSON."""
+    """Set up logging to standard error; a warning that repeats itself is said now and then.
+
+    `form`: "text", "json", "journal", or "auto": text on a terminal, the journal where systemd has connected us to it,
+    else JSON.
+    """
     if form == "auto":
         form = "text" if sys.stderr.isatty() else "journal" if is_journal(sys.stderr) else "json"
-    processors: list[Processor] = [structlog.processors.add_log_level, with_device]
+    processors: list[Processor] = [Repetitions(), structlog.processors.add_log_level, with_device]
     factory: Any = structlog.PrintLoggerFactory(sys.stderr)
     if form == "text":
         processors += [
