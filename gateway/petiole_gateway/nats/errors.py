@@ -132,7 +132,7 @@ class LinkError(NatsError):
     """The way to the server failed."""
 
     retryable = True
-    hint = "it is retried; if it lasts, look at the leaf server's log"
+    hint = "is the server there, and its address right? A gateway that runs tries again by itself"
 
 
 class NotConnectedError(LinkError):
