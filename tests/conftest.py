@@ -7,7 +7,10 @@ What tests start can be interrupted, also in a run that a shell put into the bac
 
 import os
 import signal
+from collections.abc import Generator
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.closing_summary import pytest_terminal_summary
@@ -21,3 +24,18 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 # A new process inherits that a signal is ignored, not that it is handled.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+LOG_LINES = 40
+LOGS = 4
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What has failed shows the ends of the logs in its folder: those of processes that nobody can ask any more."""
+    report = yield
+    folder = getattr(item, "funcargs", {}).get("tmp_path")
+    if report.failed and isinstance(folder, Path):
+        for path in sorted(folder.rglob("*.log"))[:LOGS]:
+            lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+            report.sections.append((f"end of {path.relative_to(folder)}", "\n".join(lines)))
+    return report
