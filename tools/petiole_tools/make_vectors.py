@@ -18,6 +18,7 @@ import cbor2
 from cryptography.hazmat.primitives.ciphers.aead import AESCCM
 
 from . import make_exchange_vector, make_protocol_vectors, make_record_vectors
+from .make_record_vectors import describe
 
 SEED = 20240611
 
@@ -104,7 +105,7 @@ def cbor() -> dict[str, Any]:
         values += [rng.randbytes(length), "ü" * (length // 2) + "a" * (length % 2), [None] * min(length, 200)]
     values += [_tree(rng, 4) for _ in range(60)]
     values = [value for value in values if value == value]  # noqa: PLR0124 - NaN has no single bit pattern
-    valid = [{"hex": _deterministic(value).hex(), "value": _describe(value)} for value in values]
+    valid = [{"hex": _deterministic(value).hex(), "value": describe(value)} for value in values]
     return {"source": "cbor2, canonical, map keys sorted as in RFC 8949 §4.2.1", "valid": valid}
 
 
@@ -143,22 +144,6 @@ def _head(major: int, length: int) -> bytes:
     head = bytearray(cbor2.dumps(length))
     head[0] |= major << 5
     return bytes(head)
-
-
-def _describe(value: Any) -> list[Any]:
-    if value is None or isinstance(value, bool):
-        return ["simple", value]
-    if isinstance(value, int):
-        return ["int", str(value)]
-    if isinstance(value, float):
-        return ["float", struct.pack(">d", value).hex()]
-    if isinstance(value, bytes):
-        return ["bytes", value.hex()]
-    if isinstance(value, str):
-        return ["text", value]
-    if isinstance(value, list):
-        return ["array", [_describe(item) for item in value]]
-    return ["map", [[_describe(key), _describe(item)] for key, item in value.items()]]
 
 
 def render(document: dict[str, Any]) -> str:
