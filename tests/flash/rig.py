@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import select
 import signal
 import subprocess
 import termios
@@ -59,8 +59,9 @@ class BoardVm:
         self.path = os.ttyname(outer_side)
         self._outer_side = outer_side
         self._ours = ours
+        self._pumps_end, self._end_pumps = os.pipe()
         self._pumps = [
-            threading.Thread(target=_pump, args=pair, daemon=True)
+            threading.Thread(target=_pump, args=(*pair, self._pumps_end), daemon=True)
             for pair in ((self._outer, ours), (ours, self._outer))
         ]
         for pump in self._pumps:
@@ -73,9 +74,9 @@ class BoardVm:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.power_off()
-        for fd in (self._fd, self._outer_side, self._outer, self._ours):
-            with contextlib.suppress(OSError):
-                os.close(fd)
+        self.unplug()
+        for fd in (self._fd, self._ours):
+            os.close(fd)
 
     def power_off(self) -> None:
         """SIGKILL: what was not in flash is lost."""
@@ -95,9 +96,16 @@ class BoardVm:
 
     def unplug(self) -> None:
         """The port is gone for whoever has it open."""
-        os.close(self._outer)
-        os.write(self._outer_side, b"\n")  # whoever waits to read there keeps it open until something comes
-        os.close(self._outer_side)
+        if not self._pumps:
+            return
+        # A number that is closed may be another file's the next moment: nobody must be at work on it.
+        os.close(self._end_pumps)
+        for pump in self._pumps:
+            pump.join(10)
+            assert not pump.is_alive()
+        self._pumps.clear()
+        for fd in (self._pumps_end, self._outer, self._outer_side):
+            os.close(fd)
 
     def image_has(self, text: bytes) -> bool:
         """Whether this is anywhere in the flash."""
@@ -125,11 +133,14 @@ class BoardVm:
             self.ended.append(int(ending.read_text() or code))
 
 
-def _pump(source: int, target: int) -> None:
+def _pump(source: int, target: int, end: int) -> None:
+    """Carry bytes until the other side of `end` is closed."""
+    data = b""
     while True:
-        try:
-            data = os.read(source, 4096)
-            while data:
-                data = data[os.write(target, data) :]
-        except OSError:
+        readable, writable, _ = select.select([end] if data else [end, source], [target] if data else [], [])
+        if end in readable:
             return
+        if source in readable:
+            data = os.read(source, 4096)
+        elif writable:
+            data = data[os.write(target, data) :]
