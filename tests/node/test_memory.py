@@ -49,8 +49,6 @@ async def test_a_full_outbox_fits_the_memory_of_a_board(start: Start, peer: Peer
     await peer.more_readings(32)
 
 
-# Of the 160 KB that this is here, the code takes 91; of the 105 KB on a board that hold as many objects, 64.
-SMALLEST_HEAP = "96wK"
 # Nothing corrupt on a console: one wrong bit makes a Ctrl-C.
 BAD = {
     "uart": Impairment(loss=0.1, duplicate=0.1, reorder=0.1, corrupt=0.05, delay_ms=2, jitter_ms=10, reorder_ms=30),
@@ -64,7 +62,7 @@ async def test_the_smallest_heap_survives_long_readings_and_commands_over_a_bad_
     start: Start, peer: Peer, kind: str
 ) -> None:
     app = Path(__file__).parent / "load_app.py"
-    node = await start(kind, heap=SMALLEST_HEAP, app=app, impairment=BAD[kind], seed=5, options={"concurrency": 8})
+    node = await start(kind, app=app, impairment=BAD[kind], seed=5, options={"concurrency": 8})
     await peer.joined()
 
     async def ask(length: int) -> None:

@@ -29,10 +29,9 @@ from petiole_node.port.sleeper import FILES
 from petiole_node.port.sleeper_files import SLEEP_CODE, SLEEP_FILE
 from petiole_tools import firmware_build
 from petiole_tools.sim.impairment import PERFECT, Impairment, Pump, UdpRelay
-from petiole_tools.sim.runtime import NoMicroPython, find_micropython, runtime
+from petiole_tools.sim.runtime import NoMicroPython, board_heap, find_micropython, runtime
 
 KINDS = ("uart", "console", "udp")
-HEAP = "96wK"  # what a small board has; "w" counts the words of this machine as 32-bit ones
 _FIRMWARE = Path(petiole.__file__).parent.parent
 _RESET_PAUSE_S = 0.1
 _RESET_PAUSE_MAX_S = 3.0
@@ -57,7 +56,7 @@ class NodeSpec:
     settings: dict[str, Any] = field(default_factory=dict)
     app: Path = Path(__file__).parent / "sim_app.py"
     runtime: str = ""  # "": MicroPython where there is one
-    heap: str = HEAP
+    heap: str = ""  # as `-X heapsize=` takes it; "": that of a small board
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -235,7 +234,7 @@ class SimNode:
         binary = find_micropython()
         if binary is None:
             raise NoMicroPython(runtime()[1])
-        return [binary, "-X", f"heapsize={self.spec.heap}", "main.py"]
+        return [binary, "-X", f"heapsize={self.spec.heap or board_heap(binary)}", "main.py"]
 
     async def _spawn(self) -> None:
         if self.spec.kind == "console":

@@ -1,9 +1,17 @@
 """What simulated nodes run on."""
 
+import functools
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+
+# What a small board has. With words of 64 bits (which "w" counts as if they had 32) as many objects; with words of 32
+# bits, as boards have them, the bytes that an ESP32 without PSRAM has free when MicroPython has started.
+_HEAP_64 = "96wK"
+_HEAP_32 = "134K"
+_WORDS = "import sys; print(sys.maxsize > 1 << 32)"
 
 
 class NoMicroPython(RuntimeError):
@@ -25,6 +33,13 @@ def find_micropython() -> str | None:
         return binary
     beside = Path(sys.executable).parent / "micropython"
     return str(beside) if beside.exists() else shutil.which("micropython")
+
+
+@functools.cache
+def board_heap(binary: str) -> str:
+    """The heap of a small board for this VM, as its option `-X heapsize=` takes it."""
+    done = subprocess.run([binary, "-c", _WORDS], capture_output=True, text=True, timeout=60, check=False)
+    return _HEAP_32 if done.stdout.strip() == "False" else _HEAP_64
 
 
 def runtime() -> tuple[str, str]:
