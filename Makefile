@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types portability firmware flash deb vectors docs bench soak demo gateway clean
+.PHONY: help setup test lint types portability firmware flash deb vectors docs bench soak vm32 test-vm32 demo gateway clean
 
 help: ## Show this help
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,18 @@ WORKERS ?= 3
 
 test: $(STAMP) ## Run all tests but the soak, or some: make test TESTS=tests/core [WORKERS=0]
 	$(BIN)/python -m pytest -m "not soak" -n $(WORKERS) --dist loadfile $(TESTS)
+
+# What runs the firmware; not the files in which nothing of a node does.
+VM32_TESTS := tests/test_core_on_micropython.py tests/node tests/flash/test_slots.py tests/tools/test_firmware_build.py \
+	tests/system/test_sleepy_nodes.py tests/system/test_gateway_clock.py tests/system/test_wake_policy.py \
+	tests/system/test_cli_mailbox.py tests/system/test_cli_gateway.py tests/system/test_ports.py
+
+vm32: $(STAMP) ## Build MicroPython as boards have it (32-bit words, single floats) in build/vm32, from Debian's source
+	@$(BIN)/python -m tests.vm32
+
+test-vm32: vm32 ## Run on it the tests of the core, of nodes and of systems with nodes, or some: TESTS=tests/node
+	MICROPYTHON="$(CURDIR)/build/vm32/micropython" $(BIN)/python -m pytest -m "not soak" -n $(WORKERS) \
+		--dist loadfile $(or $(TESTS),$(VM32_TESTS))
 
 lint: $(STAMP) ## Check style and common mistakes with ruff
 	$(BIN)/ruff check .
