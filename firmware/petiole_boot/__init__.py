@@ -13,6 +13,7 @@ the firmware is looked for where this file is, as it was copied there by hand.
 """
 
 import binascii
+import gc
 import hashlib
 import io
 import os
@@ -241,6 +242,7 @@ def run() -> None:
         start.board = port.choose()
         start.board.started = start
         start.begin_trial()
+        gc.collect()
         import app  # noqa: F401, PLC0415 - importing runs it
     except KeyboardInterrupt:
         start.end_trial()

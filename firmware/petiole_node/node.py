@@ -41,9 +41,11 @@ class Node(Declarations):
     def __init__(
         self, settings: "str | dict[str, Json]" = "petiole.json", port: "Port | None" = None, firmware: str = VERSION
     ) -> None:
+        super().__init__(port or ports.choose())
+        # What compiling the application left lies everywhere: what stays, the reserve first, is put where it was.
+        self.port.settle()
         self.settings = _check(settings)
         self.name: str = self.settings["name"]
-        super().__init__(port or ports.choose())
         self.port.use_folder(self.settings["folder"])
         self.dropped: dict[str, int] = {}
         self.endpoint: NodeEndpoint | None = None

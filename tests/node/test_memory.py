@@ -7,9 +7,16 @@ from pathlib import Path
 import pytest
 
 from petiole_tools.sim.impairment import Impairment
+from petiole_tools.sim.runtime import board_heap, find_micropython
 
 from .conftest import Start
 from .peer import Peer
+
+
+def little() -> str:
+    """A heap in which the simulator's application just fits, for this VM."""
+    binary = find_micropython()
+    return "92wK" if binary is None or board_heap(binary).endswith("wK") else "122K"
 
 
 async def heap_free(peer: Peer) -> int:
@@ -47,6 +54,15 @@ async def test_a_full_outbox_fits_the_memory_of_a_board(start: Start, peer: Peer
     assert len(peer.readings) == before
     assert node.resets_total == 0
     await peer.more_readings(32)
+
+
+async def test_an_outbox_in_little_memory_takes_more_than_one_reading(start: Start, peer: Peer) -> None:
+    """What compiling the application left lay everywhere, and no piece was large enough for the reserve."""
+    node = await start("uart", heap=little(), options={"mode": "verify", "concurrency": 8, "limit": 20})
+    await node.wait_for_log("verified")
+    assert len(peer.values("counter")) == 160
+    assert peer.frames_total < 80
+    assert node.resets_total == 0
 
 
 # Nothing corrupt on a console: one wrong bit makes a Ctrl-C.
