@@ -28,6 +28,7 @@ if MYPY:
 VERSION = "0.1.0"
 _LOOK_AGAIN_S = 1  # a whole number: waiting so long takes no memory
 _OUTBOX_BYTES = 65536  # where a node sleeps and nobody has said otherwise
+_LONGEST_WAIT_MS = 1 << 28  # three days: asyncio takes less than 2**29 ms on a board
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
 
@@ -179,6 +180,7 @@ class Node(Declarations):
         return self.endpoint, self.carrier
 
     async def _repeat(self, seconds: float, handler: "Handler") -> None:
+        period_ms = int(1000 * seconds)  # as a whole number: a single float has 24 bits
         while True:
             started = self.port.now()
             try:
@@ -190,7 +192,11 @@ class Node(Declarations):
             except Exception as error:
                 self._count("task_failed")
                 self._log.write(40, "every " + str(seconds) + " s: " + describe(error))
-            await asyncio.sleep(max(0.0, seconds - (self.port.now() - started) / 1000))
+            is_over = False
+            while not is_over:
+                left = max(0, started + period_ms - self.port.now())
+                is_over = left <= _LONGEST_WAIT_MS
+                await asyncio.sleep(min(left, _LONGEST_WAIT_MS) / 1000)
 
     # Readings ----------------------------------------------------------------------------------------------
 
