@@ -129,8 +129,9 @@ class Cycle:
         await self._insist(self._sleep)
 
     def _announce(self) -> None:
-        if self._endpoint is not None and self.next_s is not None:
-            self._endpoint.sleep(int(self.next_s), True)
+        wanted = self._wanted_s()
+        if self._endpoint is not None and wanted is not None:
+            self._endpoint.sleep(int(wanted), True)
 
     def _is_over(self) -> bool:
         now = self._port.now()
@@ -185,11 +186,17 @@ class Cycle:
 
     def _pause_ms(self, now: int) -> int:
         """Until the next wake. When nobody was heard, longer and longer: 1, 1, 2, 4 ... periods."""
-        if self.next_s is not None:
-            return max(_LAST_MS, int(1000 * self.next_s))
+        wanted = self._wanted_s()
+        if wanted is not None:
+            return max(_LAST_MS, int(1000 * wanted))
         period = self._policy_ms or self._period_ms
         factor = min(1 << min(max(0, self._failures - 1), _MAX_OVERDUE_BITS), self._backoff)
         return max(_LAST_MS, period * factor - (now - self._woken_at))
+
+    def _wanted_s(self) -> "float | None":
+        """The pause that the application wants. The time until something that is over is below zero, and no pause."""
+        wanted = self.next_s
+        return None if wanted is None else max(0, min(wanted, wire.MAX_PERIOD_S))
 
     def _sleep(self) -> None:
         """Returns when a light sleep is over. After a MemoryError it may be called again."""

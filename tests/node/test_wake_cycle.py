@@ -244,3 +244,22 @@ async def test_the_body_of_a_wake_is_ended_by_its_budget_too(peer: Peer, start: 
     assert values(peer) == list(range(1, len(peer.readings) + 1))
     assert len(lines(node, "wakes.txt")) >= 3
     assert node.resets_total == 0
+
+
+@pytest.mark.parametrize("next_s", [-3, -0.5, 1e12], ids=["past", "just-past", "never"])
+async def test_a_pause_that_cannot_be_is_told_as_one_that_can(start: Start, peer: Peer, next_s: float) -> None:
+    """The time until something that is over is below zero; a record of it would spoil its frame, at each wake anew."""
+    told: list[int] = []
+    take = peer._take
+
+    def also(record: Any) -> None:
+        if isinstance(record, Record) and record.kind == wire.SLEEP:
+            told.append(record.value >> 1)
+        take(record)
+
+    peer._take = also  # type: ignore[method-assign]
+    node = await start("udp", app=APP, settings=settings("light"), options={"next_s": next_s, "waits": True})
+    await peer.wait(lambda: len(values(peer)) >= (1 if next_s > 0 else 3) and bool(told))
+    assert peer.dropped == {}
+    assert node.resets_total == 0
+    assert told[0] == (wire.MAX_PERIOD_S if next_s > 0 else 0)
