@@ -84,7 +84,9 @@ class Command:
         bound = {}
         for name, type, is_required in arguments:
             if name in given:
-                if not fits(given[name], type):
+                # A double that is too large for the floats of a board has become infinite, which nobody has sent.
+                is_endless = isinstance(given[name], float) and given[name] - given[name] != 0
+                if is_endless or not fits(given[name], type):
                     raise BadArguments("argument " + name + ": " + _WORDS[type] + " is wanted")
                 bound[name] = given[name]
             elif is_required:

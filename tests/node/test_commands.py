@@ -1,6 +1,7 @@
 """Commands to a node and requests of a node."""
 
 import asyncio
+import struct
 
 import pytest
 
@@ -83,3 +84,18 @@ async def test_long_arguments_and_results_go_in_fragments(start: Start, peer: Pe
     await peer.joined()
     text = "petiole " * 120
     assert await peer.command("echo", [text]) == (0, text)
+
+
+async def test_a_number_beyond_the_floats_of_a_board_is_refused_and_never_becomes_infinite(
+    start: Start, peer: Peer
+) -> None:
+    await start("uart", options=IDLE)
+    await peer.joined()
+    status, value = await peer.command("add", [1e300, 1])
+    assert (status, value) in ((0, 1e300), (400, "argument a: a number is wanted"))
+    assert await peer.command("add", [3e38, 1]) in (
+        (0, 3e38),
+        (0, float(struct.unpack("f", struct.pack("f", 3e38))[0])),
+    )
+    assert await peer.command("add", [1e-300, 1]) == (0, 1)
+    assert await peer.command("add", [2**62, 1]) == (0, 2**62 + 1)
