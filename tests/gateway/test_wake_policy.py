@@ -147,6 +147,22 @@ async def test_a_device_that_stays_awake_can_be_asked_anything_until_its_time_is
     assert kept.documents == {}
 
 
+@with_site
+async def test_a_device_that_was_asked_to_stay_awake_is_online_at_once(site: Site) -> None:
+    _, node, _ = await start(site)
+    device = site.hub.device("a")
+    await asyncio.sleep(30)
+    await ask(site, awake_s=60)
+    assert site.hub.state(device) == "asleep"
+    node.wake()
+    await until(lambda: node.count("awake"))
+    await until(lambda: device.wake_policy is None, 1)
+    assert site.hub.state(device) == "online", "whoever waits for it hears that it is there"
+    await until(lambda: node.is_asleep, 90)
+    await asyncio.sleep(30)
+    assert site.hub.state(device) == "asleep"
+
+
 @pytest.mark.parametrize("wanted", [{"period_s": 2_592_001}, {"spacing_ms": 3_600_001}, {"awake_s": 3601}])
 @with_site
 async def test_what_no_device_may_be_asked_is_refused(site: Site, wanted: dict[str, int]) -> None:

@@ -25,7 +25,8 @@ MISSED = 3
 # Boards keep time to some percent, boot, find their network, and may have to send their first frame twice.
 GRACE_PART = 10  # a tenth of the period
 GRACE_MIN_MS = 5_000
-# A device that sleeps is online only when it has stayed awake longer than a wake takes, retransmissions included.
+# A device that sleeps is online only when it has stayed awake longer than a wake takes, retransmissions included, or
+# was asked to.
 WAKE_MS = 20_000
 
 
@@ -35,6 +36,7 @@ class Presence:
 
     heard_at: int | None = None
     awake_since: int | None = None
+    stays_until: int = 0  # as it was asked, and has heard
     asleep_since: int | None = None
     sleep_ms: int = 0
     state: str = OFFLINE  # as last told
@@ -54,6 +56,7 @@ class Presence:
         self.asleep_since = now
         self.sleep_ms = sleep_ms
         self.awake_since = None
+        self.stays_until = 0
 
     @property
     def next_wake(self) -> int | None:
@@ -86,7 +89,8 @@ class Presence:
     def _judge_awake(self, heard_at: int, now: int) -> tuple[str, int | None]:
         if now > heard_at + ONLINE_MS:
             return OFFLINE, None
-        if self.state == ASLEEP and self.awake_since is not None and now < self.awake_since + WAKE_MS:
+        was_asleep = self.state == ASLEEP and now >= self.stays_until
+        if was_asleep and self.awake_since is not None and now < self.awake_since + WAKE_MS:
             return ASLEEP, self.awake_since + WAKE_MS
         return ONLINE, heard_at + ONLINE_MS + 1
 

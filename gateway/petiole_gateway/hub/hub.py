@@ -85,6 +85,7 @@ class Hub:
             self._postman,
             self._flush,
             lambda name: tell(POLICY, name),
+            self.presences.look,
         )
         self.neighbours = Neighbours(
             own_name,

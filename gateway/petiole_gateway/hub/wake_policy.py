@@ -90,7 +90,8 @@ def checked(period_s: int | None, spacing_ms: int | None, awake_s: int | None) -
 
 class WakePolicies:
     """Policies of all devices. `feed` before frames are made for a device. `flush(session)` sends what a session has to
-    say, `tell(device)` has the other gateways of the site call `refresh`. Without `records` there are none."""
+    say, `tell(device)` has the other gateways of the site call `refresh`, `changed(device, now)` says that a device has
+    heard how long to stay awake. Without `records` there are none."""
 
     def __init__(
         self,
@@ -102,6 +103,7 @@ class WakePolicies:
         postman: Postman,
         flush: Callable[[DeviceSession], None],
         tell: Callable[[str], None],
+        changed: Callable[[Device, int], None],
     ) -> None:
         self._records = records
         self._roster = roster
@@ -111,6 +113,7 @@ class WakePolicies:
         self._postman = postman
         self._flush = flush
         self._tell = tell
+        self._changed = changed
         self._turn = asyncio.Lock()  # of writing: what a device has heard must not take the place of a newer wish
 
     async def load(self) -> None:
@@ -225,7 +228,8 @@ class WakePolicies:
         if said is None:
             return
         if said.awake_s:
-            entry.awake_until = now + 1000 * said.awake_s
+            device.presence.stays_until = entry.awake_until = now + 1000 * said.awake_s
+            self._changed(device, now)
         entry.heard_period_ms = said.period_ms
         self._logger.info(
             "wake_policy_heard",
