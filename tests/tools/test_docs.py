@@ -8,13 +8,17 @@ from typing import Any
 import pytest
 import typer
 
+from petiole_node import settings
+from petiole_tools.arguments import command_arguments
 from petiole_tools.cli import app, global_first
+from petiole_tools.failure import CliError
 from petiole_tools.make_commands import document
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ROOT_COMMAND: Any = typer.main.get_command(app)  # once: it takes a tenth of a second
 PAGES = sorted(DOCS.glob("*.md"))
+MINIMAL: dict[str, Any] = {"name": "barn", "key": "00" * 16, "links": [{"kind": "console"}]}
 _BLOCK = re.compile(r"(?ms)^ *```(sh[^\n]*)\n(.*?)^ *```")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
@@ -79,6 +83,33 @@ def test_commands_of_the_page_exist_with_their_options(page: Path) -> None:
         for line in lines:
             for words in commands_in(line):
                 check(words)
+
+
+def arguments_of(words: list[str]) -> Any:
+    """What a line sends to a device; CliError if it cannot be read."""
+    command = ROOT_COMMAND.commands[words[0]]
+    return command_arguments(list(command.make_context(words[0], words[1:]).params["arguments"] or ()))
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_arguments_for_devices_can_be_read(page: Path) -> None:
+    for _, lines in blocks(page):
+        for words in (words for line in lines for words in commands_in(line)):
+            if words[0] in ("request", "send"):
+                arguments_of(words)
+
+
+def test_arguments_that_cannot_be_read_are_found() -> None:
+    assert arguments_of(["send", "barn", "valve", "position=open", "--expires", "12h"]) == {"position": "open"}
+    with pytest.raises(CliError, match="not JSON"):
+        arguments_of(["send", "barn", "valve", "open", "--expires", "12h"])
+
+
+def test_every_setting_of_a_sleeping_node_is_told_with_its_default() -> None:
+    table = (DOCS / "sleeping.md").read_text().partition("| key | without it |")[2].partition("\n\n")[0]
+    told = dict(re.findall(r"(?m)^\| `(\w+)` \| `?\"?([\w]+)", table))
+    numbers = {key: str(default) for key, (_, _, default) in settings._NUMBERS.items()}
+    assert told == {**numbers, "sleep": settings.check(MINIMAL)["sleep"]}
 
 
 def test_a_command_that_does_not_exist_is_found() -> None:

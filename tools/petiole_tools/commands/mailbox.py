@@ -27,7 +27,7 @@ def send(
     device: Device,
     command: Annotated[str, typer.Argument(metavar="COMMAND", help="Name of one of its commands.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="JSON values in order, or name=value.")
+        list[str] | None, typer.Argument(metavar="ARGUMENT", help="JSON values in order, or name=value.")
     ] = None,
     expires: Annotated[str, typer.Option(metavar="DURATION", help="After that it is not delivered any more.")] = "1h",
     key: Annotated[

@@ -24,7 +24,7 @@ def request(
     device: Annotated[str, typer.Argument(metavar="DEVICE", help="Name of the device.")],
     command: Annotated[str, typer.Argument(metavar="COMMAND", help="Name of one of its commands.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGUMENT]...", help="JSON values in order, or name=value.")
+        list[str] | None, typer.Argument(metavar="ARGUMENT", help="JSON values in order, or name=value.")
     ] = None,
     timeout: Annotated[str, typer.Option(metavar="DURATION", help="How long to wait for the reply.")] = "5s",
     wait: Annotated[
