@@ -1,10 +1,11 @@
 """What people type, and what they get to read."""
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from petiole_tools import output, tap
+from petiole_tools import mailbox, output, tap
 from petiole_tools.arguments import command_arguments, seconds, share
 from petiole_tools.demo_count import Census
 from petiole_tools.failure import CliError, explain
@@ -14,6 +15,19 @@ def test_names_with_numbers_are_in_the_order_of_the_numbers() -> None:
     names = ["node-10", "node-2", "node-1", "2", "10", "a", "node", "node-2b", "2-\u00b2"]
     wanted = ["2", "2-\u00b2", "10", "a", "node", "node-1", "node-2", "node-2b", "node-10"]
     assert sorted(names, key=output.natural) == wanted
+
+
+def test_a_wake_that_is_late_is_due() -> None:
+    now = datetime.now(UTC)
+    assert output.until((now + timedelta(seconds=9.9)).isoformat()) == "in 10 s"
+    assert output.until((now - timedelta(seconds=3)).isoformat()) == "due 3 s ago"
+    assert output.until(None) == "-"
+
+
+def test_a_result_that_is_cut_says_so() -> None:
+    whole, long = {"id": "a", "value": "x" * 70}, {"id": "b", "value": "x" * 71, "status": 500}
+    assert mailbox.row(whole)[-1] == f'"{"x" * 70}"'
+    assert mailbox.row(long)[-1] == f'500 "{"x" * 70}…'
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ STYLES = {
 }
 
 
+MAX_RESULT = 72  # characters: an error of the gateway with its hint, and still one line on most screens
+
+
 class _Silent:
     def info(self, event: str, **fields: Any) -> None:
         pass
@@ -95,16 +98,19 @@ async def show(options: Options, device: str) -> None:
         say(f"nothing waits for {device}, and nothing did lately")
         return
     headings = ("ID", "COMMAND", "STATE", "SINCE", "EXPIRES", "RESULT")
-    say_table(headings, [_row(item) for item in items])
+    say_table(headings, [row(item) for item in items])
 
 
-def _row(item: dict[str, Any]) -> tuple[str, ...]:
+def row(item: dict[str, Any]) -> tuple[str, ...]:
+    """An item as `petiole mailbox` lists it."""
     state = str(item.get("state", ""))
     is_waiting = state in ("queued", "pending")
     left = _seconds_until(item.get("expires_at"))
     result = str(item.get("reason") or "")
     if "value" in item:
-        result = clean(json.dumps(item["value"], ensure_ascii=False))[:40]
+        result = clean(json.dumps(item["value"], ensure_ascii=False))
+        if len(result) > MAX_RESULT:
+            result = result[: MAX_RESULT - 1] + "…"  # --json has all of it
         if item.get("status"):
             result = f"{item['status']} {result}"
     return (

@@ -116,12 +116,12 @@ def ago(at: object) -> str:
 
 
 def until(at: object) -> str:
-    """How long it is to a time: `in 3 s`; - for none."""
+    """How long it is to a time: `in 3 s`; `due 3 s ago` when it has passed; - for none."""
     moment = parse_time(at)
     if moment is None:
         return "-"
     left_s = (moment - datetime.now(UTC)).total_seconds()
-    return f"in {span(left_s)}" if left_s >= 0 else f"{span(-left_s)} ago"
+    return f"in {span(left_s)}" if left_s >= 0 else f"due {span(-left_s)} ago"
 
 
 def natural(text: str) -> list[str | int]:
