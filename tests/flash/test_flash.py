@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 import petiole_boot
-from petiole_tools.flash import find
+from petiole_tools.flash import find, payload
 from petiole_tools.flash import session as sessions
 from petiole_tools.flash.session import Session
 
@@ -62,7 +63,7 @@ def test_a_bare_board_becomes_a_node_that_has_joined_and_then_another_version_of
     code, out, err = petiole(*FLASH, plugged, "--name", "leaf", "--app", one)
     assert code == 0, err
     steps = [line.split()[0] for line in out.splitlines()]
-    assert steps == ["found", "compared", "written", "gateway", "started", "joined"]
+    assert steps == ["building", "found", "compared", "written", "gateway", "started", "joined"]
     code, text, _ = petiole("device", "show", "leaf", "--json")
     first = json.loads(text)
     assert (first["state"], first["firmware"]) == ("online", "1.0")
@@ -183,6 +184,7 @@ def test_a_flash_that_fills_up_meanwhile_is_said_and_the_old_firmware_stays(
 
 
 def test_a_port_that_somebody_has_open(petiole: Run, board: BoardVm) -> None:
+    board.wait_for_start(1)  # the process that becomes the board has this one's files open for a moment
     fd = os.open(board.path, os.O_RDWR | os.O_NOCTTY)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
@@ -318,6 +320,43 @@ def test_ctrl_c_ends_it_in_order_and_the_board_runs_again(board: BoardVm, tmp_pa
     board.wait_for_start(number + 1)
     tree = look(board, lambda session: session.tree("/"))
     assert not any(path.endswith("manifest.txt") for path in tree)
+
+
+def ctrl_c() -> None:
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_does_not_wait_for_what_is_being_built(
+    petiole: Run, board: BoardVm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, built = threading.Event(), []
+
+    def build(*_: Any) -> Any:
+        ctrl_c()
+        goes_on.wait(20)
+        built.append(True)
+
+    monkeypatch.setattr(payload, "build", build)
+    _, err = flash(petiole, board, "--name", "leaf", expect=130)
+    assert (err, built) == ([], [])
+    goes_on.set()
+
+
+def test_ctrl_c_while_the_board_is_started_does_not_start_it_again(
+    petiole: Run, board: BoardVm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reset, resets = Session.reset, 0
+
+    def interrupted(self: Session) -> None:
+        nonlocal resets
+        resets += 1
+        ctrl_c()
+        reset(self)
+
+    monkeypatch.setattr(Session, "reset", interrupted)
+    flash(petiole, board, "--name", "leaf", expect=130)
+    assert resets == 1, "it runs already, and would not answer for half a minute"
+    board.wait_for_start(2)
 
 
 def test_a_new_firmware_that_never_reaches_a_gateway_is_given_up(

@@ -35,7 +35,9 @@ async def flash(options: Options, wanted: Wanted) -> list[dict[str, Any]]:
     try:
         # What is wrong is told first: the port where it should be there, the sources where it is still to come.
         targets = None if wanted.waits else await _targets(board, wanted)
-        built = await asyncio.to_thread(payload.build, board, app)
+        shown = "petiole's example" if app == payload.EXAMPLE else app.name or "app.py"
+        Report("", options.as_json).step("building", f"the firmware for {board.port}, and {shown}")
+        built = await abandonable(lambda: payload.build(board, app))
         data = await _image(board, wanted)
         targets = targets or await _targets(board, wanted)
         job = Job(client, board, wanted, extra, built, data, keeps_name=wanted.all)

@@ -51,6 +51,7 @@ class Session:
     ) -> None:
         self.path = path
         self.is_lost = False
+        self._is_left = False  # it was told to start anew
         self._log = log
         self._stop = stop or threading.Event()
         self._transport = _open(path)
@@ -134,14 +135,15 @@ class Session:
 
     def reset(self) -> None:
         """Start the board anew. The port may be gone afterwards."""
+        self._is_left = True
         try:
             self._transport.exec_raw_no_follow("import machine\nmachine.reset()")
         except _GONE as error:
             raise self._lost(error) from error
 
     def recover(self) -> None:
-        """Start the board after a failure, if it can be reached."""
-        if not self.is_lost:
+        """Start the board after a failure, if it can be reached and has not been started."""
+        if not self.is_lost and not self._is_left:
             self._stop.clear()
             self.reset()
 
