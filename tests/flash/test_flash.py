@@ -157,6 +157,19 @@ def test_another_board_than_the_one_that_is_meant(petiole: Run, board: BoardVm) 
     assert err[-1] == "hint: --board unix"
 
 
+def test_a_micropython_that_is_too_old_is_said_and_its_program_runs_on(petiole: Run, tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    with BoardVm(tmp_path / "old", release="1.19") as board:
+        board.wait_for_start(1)
+        _, err = flash(petiole, board, "--name", "leaf", expect=16)
+        assert err == [
+            "error: MicroPython 1.19 is too old, 1.28 is the oldest that will do",
+            "hint: install a newer one",
+        ]
+        board.wait_for_start(2)
+        assert not board.image_has(b"petiole")
+
+
 def test_a_board_without_room_is_left_as_it_was(petiole: Run, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     with BoardVm(tmp_path / "small", sectors=24) as board:
@@ -213,6 +226,7 @@ def test_no_board_and_several_boards(petiole: Run, monkeypatch: pytest.MonkeyPat
     assert (code, err[-2]) == (10, "error: no RPI_PICO is on a USB port")
     code, _, err = petiole("flash", "--board", "RPI_PICO", "--name", "x", "--offline", "--port", "id:E66")
     assert (code, err[-2]) == (10, "error: no port has the USB serial number E66")
+    assert err[-1] == "hint: nothing is on USB: plug the board in, with a cable that carries data; --wait waits for it"
 
     class Info:
         vid, pid, description = 0x2E8A, 0x0005, "Board in FS mode"
@@ -222,6 +236,12 @@ def test_no_board_and_several_boards(petiole: Run, monkeypatch: pytest.MonkeyPat
 
     there = [Info("/dev/ttyACM1", "E662"), Info("/dev/ttyACM0", "E661")]
     monkeypatch.setattr(find.list_ports, "comports", lambda: there)
+    for wanted in ("id:E66", "/dev/ttyACM7"):
+        code, _, err = petiole("flash", "--board", "RPI_PICO", "--name", "x", "--offline", "--port", wanted)
+        listed = "on USB: /dev/ttyACM0 (id:E661), /dev/ttyACM1 (id:E662)"
+        assert (code, err[-1]) == (10, f"hint: {listed}; --wait waits for it")
+    code, _, err = petiole("shell", "--port", "/dev/ttyACM7", "ls")
+    assert (code, err[-1]) == (10, f"hint: {listed}")
     code, _, err = petiole("flash", "--board", "RPI_PICO", "--name", "x", "--offline")
     assert code == 11
     assert err[-4:] == [
@@ -236,6 +256,10 @@ def test_no_gateway_and_nobody_said_that_none_is_needed(petiole: Run, board: Boa
     code, _, err = petiole(*FLASH, board.path, "--name", "x")
     assert code == 18
     assert "--offline" in err[-1]
+    code, _, err = petiole("run", app(board.image.parent, "1"), "--board", "unix", "--name", "x", "--port", board.path)
+    assert code == 18
+    assert "--offline" not in err[-1], "it has no such option"
+    assert "the log of the node comes through it" in err[-1]
     assert board.starts_total <= 1, "the board was not touched"
 
 

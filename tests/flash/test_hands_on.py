@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import grp
 import json
 import os
 import signal
@@ -16,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from petiole_gateway.links import serial
+from petiole_gateway.links.port import PortError, permission_hint
+from petiole_tools import hands_on
 from petiole_tools.flash.session import Session
 
 from .conftest import Run
@@ -167,6 +171,25 @@ def test_a_log_of_a_port_that_cannot_be_read(petiole: Run, board: BoardVm, tmp_p
 
 
 # Files -----------------------------------------------------------------------------------------------------
+
+
+def test_a_person_who_may_not_use_a_port_is_not_told_to_start_a_gateway(
+    petiole: Run, board: BoardVm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tests may run as root, whom nothing is forbidden."""
+    os.chown(board.path, -1, grp.getgrnam("tty").gr_gid)
+    os.chmod(board.path, 0o660)
+
+    def refuse(port: str, _baud: int) -> None:
+        raise PortError(port, "permission denied", permission_hint(port), "denied")
+
+    monkeypatch.setattr(hands_on, "open_port", refuse)
+    monkeypatch.setattr(serial, "open_port", refuse)
+    for command, *more in (("shell", "ls"), ("repl",), ("logs",)):
+        code, _, err = petiole(command, "--port", board.path, *more)
+        assert (code, err[0]) == (13, f"error: {board.path}: permission denied")
+        assert err[1].startswith("hint: sudo usermod -aG tty ")
+        assert err[1].endswith(", then log in anew")
 
 
 @pytest.mark.usefixtures("alone")

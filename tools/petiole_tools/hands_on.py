@@ -6,7 +6,7 @@ import asyncio
 import importlib.util
 import sys
 
-from petiole_gateway.links.port import PortError, open_port
+from petiole_gateway.links.port import PortError, open_port, permission_hint
 from petiole_tools import ports
 from petiole_tools.borrowing import borrowed
 from petiole_tools.client import Client, connect
@@ -35,9 +35,10 @@ def shell_command(words: list[str], prompt: str) -> list[str]:
     return [sys.executable, "-m", "petiole_tools.board_prompt", ports.PLACE, prompt]
 
 
-def port_error(error: PortError) -> FlashError:
-    """With the exit code that `petiole flash` has for it."""
-    return _KINDS.get(error.kind, NoBoard)(str(error), error.hint)
+def port_error(error: PortError, path: str) -> FlashError:
+    """With the exit code that `petiole flash` has for it, and a hint for a person instead of a service."""
+    hint = permission_hint(path, "log in anew") if error.kind == "denied" else error.hint
+    return _KINDS.get(error.kind, NoBoard)(str(error), hint)
 
 
 async def use(options: Options, wanted: str, command: list[str]) -> int:
@@ -71,7 +72,7 @@ async def _use_free(path: str, command: list[str]) -> int:
     try:
         open_port(path, _BAUD).close()
     except PortError as error:
-        raise port_error(error) from error
+        raise port_error(error, path) from error
     try:
         return await ports.run_on(path, command)
     finally:

@@ -73,7 +73,7 @@ async def port_log(options: Options, wanted: str, *, count: int | None, baud: in
         if notes.refused.done():
             reason, hint = notes.refused.result()
             kind = next(iter(link.failed_total), "unusable")
-            raise port_error(PortError(name, reason, _ELSE_HINT if kind == "busy" else hint, kind))
+            raise port_error(PortError(name, reason, _ELSE_HINT if kind == "busy" else hint, kind), port.path)
         for end in done:
             end.result()
     finally:

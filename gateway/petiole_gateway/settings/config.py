@@ -299,7 +299,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[Location, int]]:
         text = data.decode()
     except OSError as error:
         problem = (error.strerror or "cannot be read").lower()
-        raise ConfigError([Problem(str(path), None, "", problem, "check the path given with --config")]) from error
+        raise ConfigError([Problem(str(path), None, "", problem, "check the path")]) from error
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ConfigError([Problem(str(path), line, "", "not UTF-8 text", "save the file as UTF-8")]) from error

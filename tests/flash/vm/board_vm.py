@@ -1,6 +1,8 @@
 """A board: MicroPython's unix port with LittleFS on a file of this computer as its root, and a start as boards have it.
 
-    micropython board_vm.py IMAGE SECTORS
+    micropython board_vm.py IMAGE SECTORS [RELEASE]
+
+RELEASE, as 1.19, is what it says that it is.
 """
 
 # mypy: ignore-errors
@@ -54,6 +56,20 @@ vfs.umount("/")
 vfs.mount(root, "/")
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
+if len(sys.argv) > 3:
+
+    class Implementation(tuple):
+        name = sys.implementation.name
+        _machine = sys.implementation._machine
+        _mpy = sys.implementation._mpy
+
+    release = tuple(map(int, sys.argv[3].split(".")))
+
+    class System:
+        implementation = Implementation((sys.implementation.name, (*release, 0)))
+        modules = sys.modules
+
+    sys.modules["sys"] = System
 os.putenv("MICROPYINSPECT", "1")  # whatever ends, the REPL is there
 try:
     file = open("/main.py")

@@ -22,7 +22,9 @@ def check(board: Board, facts: Facts) -> str:
     if not (mcu or _is(board, title, build)):
         raise WrongBoard(f"this is {machine}, not a {board.title}", _other(title, mcu, build, "another --port"))
     if tuple(version[:2]) < tuple(map(int, wanted.minimum.split("."))) or mpy & 0xFF != MPY_VERSION:
-        hint = f"install a newer one: petiole flash --board {board.name} --image FILE --sha256 SUM"
+        hint = "install a newer one"
+        if board.flash.method != "none":
+            hint += f": petiole flash --board {board.name} --image FILE --sha256 SUM"
         raise NoMicroPython(f"MicroPython {release} is too old, {wanted.minimum} is the oldest that will do", hint)
     return f"MicroPython {release} on {machine}"
 

@@ -26,7 +26,7 @@ async def edit_loop(options: Options, wanted: Wanted, app: Path) -> None:
         while True:
             seen = _changes(app)
             try:
-                result = await flash(options, wanted)
+                result = await flash(options, wanted, "the log of the node comes through it")
                 name = str(result[0]["name"])
                 wanted = replace(wanted, name=name)
                 is_first = False

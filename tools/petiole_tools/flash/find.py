@@ -12,6 +12,7 @@ from petiole_tools.boards import Board
 from petiole_tools.flash.errors import NoBoard, SeveralBoards
 
 _WAIT_HINT = "plug it in with a cable that carries data; --wait waits for it, --port names another port"
+_MAX_SHOWN = 8  # ports in a hint
 _SAME_HINT = "name one by its path; those below /dev/serial/by-path stay with the socket"
 
 
@@ -34,6 +35,15 @@ def present() -> list[BoardPort]:
     return [BoardPort(port.device, port.serial_number or "", port.description or "") for port in found]
 
 
+def shown() -> str:
+    """Which ports there are, as a hint."""
+    found = [port.label for port in sorted(present(), key=lambda port: port.path)]
+    if not found:
+        return "nothing is on USB: plug the board in, with a cable that carries data"
+    more = ", …" if len(found) > _MAX_SHOWN else ""
+    return f"on USB: {', '.join(found[:_MAX_SHOWN])}{more}"
+
+
 def fitting(board: Board) -> list[BoardPort]:
     """Ports whose USB ids are those of such a board, by serial number."""
     known = {port.device for port in list_ports.comports() if board.usb.knows(port.vid, port.pid)}
@@ -43,7 +53,10 @@ def fitting(board: Board) -> list[BoardPort]:
 def choose(board: Board, wanted: str | None) -> BoardPort:
     """The port that is meant: `id:SERIAL` (also `usb:SERIAL`), a path, or the only one that fits. Raises FlashError."""
     if wanted is not None:
-        return named(wanted)
+        try:
+            return named(wanted)
+        except NoBoard as error:
+            raise NoBoard(error.problem, f"{error.hint}; --wait waits for it") from error
     found = fitting(board)
     if not found:
         if not board.usb.ids:
@@ -60,15 +73,14 @@ def named(wanted: str) -> BoardPort:
     """The port of this name: `id:SERIAL` (also `usb:SERIAL`), or a path. Raises FlashError."""
     if not wanted.startswith(("id:", "usb:")):
         if not os.path.exists(wanted):
-            raise NoBoard(f"there is no port {wanted}", "`mpremote connect list` shows those that are; --wait waits")
+            raise NoBoard(f"there is no port {wanted}", shown())
         where = os.path.realpath(wanted)
         same = next((port for port in present() if os.path.realpath(port.path) == where), None)
         return BoardPort(wanted) if same is None else BoardPort(wanted, same.serial, same.shown)
     serial = wanted.partition(":")[2]
     found = [port for port in present() if port.serial and port.serial == serial]
     if not found:
-        there = ", ".join(sorted({port.serial for port in present() if port.serial})) or "none"
-        raise NoBoard(f"no port has the USB serial number {serial}", f"present: {there}")
+        raise NoBoard(f"no port has the USB serial number {serial}", shown())
     if len(found) > 1:  # converters of one make may all have one number; a chip may have several ports
         raise SeveralBoards(f"{len(found)} ports have the USB serial number {serial}", _SAME_HINT, _listed(found))
     return found[0]

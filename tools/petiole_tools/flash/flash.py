@@ -24,14 +24,17 @@ from petiole_tools.output import note, say_json
 _LOOK_AGAIN_S = 0.5
 
 
-async def flash(options: Options, wanted: Wanted) -> list[dict[str, Any]]:
-    """Flash one board, or all that fit; what was done to each. Raises CliError."""
+async def flash(
+    options: Options, wanted: Wanted, otherwise: str = "--offline flashes without a gateway"
+) -> list[dict[str, Any]]:
+    """Flash one board, or all that fit; what was done to each. `otherwise`: what helps where no gateway answers. Raises
+    CliError."""
     wanted, extra, app = _with_project(wanted)
     if wanted.board is None:
         raise CliError("which board is it?", "--board BOARD, or board = … in petiole.toml; `petiole boards` lists them")
     board = boards.load(wanted.board)
     _check_arguments(board, wanted, extra)
-    client = None if wanted.is_offline else await registry.reach(options)
+    client = None if wanted.is_offline else await registry.reach(options, otherwise)
     try:
         # What is wrong is told first: the port where it should be there, the sources where it is still to come.
         targets = None if wanted.waits else await _targets(board, wanted)

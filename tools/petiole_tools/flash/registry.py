@@ -14,18 +14,18 @@ from petiole_tools.options import Options
 _LOOK_AGAIN_S = 0.3
 
 
-async def reach(options: Options) -> Client:
-    """Connected to a site whose gateway answers. Raises GatewayAway."""
+async def reach(options: Options, otherwise: str) -> Client:
+    """Connected to a site whose gateway answers. Raises GatewayAway, `otherwise` being what helps beside a gateway."""
     try:
         client = await connect(options.target())
     except CliError as error:
-        raise GatewayAway(error.problem, f"{error.hint}; --offline flashes without a gateway") from error
+        raise GatewayAway(error.problem, f"{error.hint}; {otherwise}") from error
     try:
         await client.gateway("device.list", {"after": "", "limit": 1})
     except CliError as error:
         await client.connection.close()
         hint = error.hint.partition("; --timeout")[0]  # here that option is the time for the join
-        raise GatewayAway(error.problem, f"{hint}; --offline flashes without a gateway") from error
+        raise GatewayAway(error.problem, f"{hint}; {otherwise}") from error
     return client
 
 

@@ -20,6 +20,7 @@ from mpremote.transport_serial import SerialTransport
 
 from petiole_gateway.links.port import permission_hint
 from petiole_tools.doctor.serial_ports import holders_of
+from petiole_tools.flash import find
 from petiole_tools.flash.errors import BoardFull, BoardLost, FlashError, NoBoard, NoMicroPython, PortBusy, PortForbidden
 
 AGENT = Path(__file__).parent / "agent.py"
@@ -227,7 +228,7 @@ def _why_not(path: str, error: OSError | None) -> FlashError:
     import fcntl  # noqa: PLC0415 - only here
     import os  # noqa: PLC0415
 
-    shown = "`mpremote connect list` shows the ports that are there"
+    shown = find.shown()
     is_port = True
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
