@@ -16,6 +16,7 @@ from petiole_node.declarations import Declarations
 from petiole_node.errors import RequestError, describe
 from petiole_node.execution import Execution
 from petiole_node.log import LEVELS, Log
+from petiole_node.periodic import repeat
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
@@ -28,7 +29,6 @@ if MYPY:
 VERSION = "0.1.0"
 _LOOK_AGAIN_S = 1  # a whole number: waiting so long takes no memory
 _OUTBOX_BYTES = 65536  # where a node sleeps and nobody has said otherwise
-_LONGEST_WAIT_MS = 1 << 28  # three days: asyncio takes less than 2**29 ms on a board
 _ASK_TIME_S = 3600  # a bad crystal is 0.4 s off by then
 
 
@@ -143,7 +143,7 @@ class Node(Declarations):
         if self._store is not None:
             self._tasks.append(asyncio.create_task(self._store.run()))
         for seconds, handler in self._periodic:
-            self._tasks.append(asyncio.create_task(self._repeat(seconds, handler)))
+            self._tasks.append(asyncio.create_task(repeat(seconds, handler, self.port, self._count, write)))
 
     def _rest(self, period_s: "int | None") -> int:
         """The period of a sleepy node, of which what sleeps is imported here; 0 of one that stays awake."""
@@ -178,25 +178,6 @@ class Node(Declarations):
         if self.endpoint is None or self.carrier is None:
             raise LocalError(what, "the node has not started: `node.run()` or `await node.start()`")
         return self.endpoint, self.carrier
-
-    async def _repeat(self, seconds: float, handler: "Handler") -> None:
-        period_ms = int(1000 * seconds)  # as a whole number: a single float has 24 bits
-        while True:
-            started = self.port.now()
-            try:
-                result = handler()
-                if self.port.is_waitable(result):
-                    await result
-            except MemoryError:
-                self._count("memory")
-            except Exception as error:
-                self._count("task_failed")
-                self._log.write(40, "every " + str(seconds) + " s: " + describe(error))
-            is_over = False
-            while not is_over:
-                left = max(0, started + period_ms - self.port.now())
-                is_over = left <= _LONGEST_WAIT_MS
-                await asyncio.sleep(min(left, _LONGEST_WAIT_MS) / 1000)
 
     # Readings ----------------------------------------------------------------------------------------------
 

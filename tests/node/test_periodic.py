@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from petiole_node import Node
-from petiole_node import node as nodes
+from petiole_node import periodic
 from petiole_node.port.cpython import Port
 
 from .conftest import Start
@@ -31,7 +30,7 @@ class Board(Port):
 @pytest.mark.parametrize("period_s", [0.1, 3600, 6 * 86400, WEEK_S, 40 * 86400])
 @pytest.mark.parametrize("busy_ms", [0, 40, 7_000_000])
 async def test_a_period_of_weeks_is_waited_for_in_parts_that_a_board_can_wait(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, period_s: float, busy_ms: int
+    monkeypatch: pytest.MonkeyPatch, period_s: float, busy_ms: int
 ) -> None:
     board = Board()
     waits: list[float] = []
@@ -48,8 +47,7 @@ async def test_a_period_of_weeks_is_waited_for_in_parts_that_a_board_can_wait(
             board.ms += round(1000 * seconds)
             await asyncio.sleep(0)
 
-    monkeypatch.setattr(nodes, "asyncio", Waiting())
-    node = Node({"name": "n", "key": "00" * 16, "folder": str(tmp_path), "links": [{"kind": "console"}]}, board)
+    monkeypatch.setattr(periodic, "asyncio", Waiting())
 
     def handler() -> None:
         calls.append(board.ms)
@@ -58,7 +56,7 @@ async def test_a_period_of_weeks_is_waited_for_in_parts_that_a_board_can_wait(
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await node._repeat(period_s, handler)
+        await periodic.repeat(period_s, handler, board, [].append, lambda level, text: None)
     assert max(waits) < LONGEST_S
     assert min(waits) >= 0
     distances = [later - earlier for earlier, later in itertools.pairwise(calls)]
