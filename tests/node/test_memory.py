@@ -1,11 +1,13 @@
 """A node fits the memory of a small board, stays within it, and sleeps when there is nothing to do."""
 
 import asyncio
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 
+from petiole_tools import sim as simulator
 from petiole_tools.sim.impairment import Impairment
 from petiole_tools.sim.runtime import board_heap, find_micropython
 
@@ -63,6 +65,26 @@ async def test_an_outbox_in_little_memory_takes_more_than_one_reading(start: Sta
     assert len(peer.values("counter")) == 160
     assert peer.frames_total < 80
     assert node.resets_total == 0
+
+
+@pytest.mark.parametrize("kind", ["uart", "console", "udp"])
+async def test_a_clock_that_outgrows_a_word_costs_no_reading_in_little_memory(
+    start: Start, peer: Peer, kind: str, tmp_path: Path
+) -> None:
+    """After 12 days a moment is an object on the heap of a board, and so is each sum of two."""
+    app = tmp_path / "late_app.py"
+    text = (Path(simulator.__file__).parent / "sim_app.py").read_text()
+    app.write_text(text.replace("node.run(", "node.port.continue_clock((1 << 30) - 1500)\nnode.run(", 1))
+    options = {"mode": "verify", "concurrency": 4, "limit": 250}
+    bad = Impairment(loss=0.02, delay_ms=2)
+    node = await start(kind, heap=little(), app=app, options=options, impairment=bad, seed=3)
+    await peer.wait(lambda: len(peer.readings) == 1000, 120)
+    assert [value for _, value, _ in peer.readings] == list(range(1, 1001))
+    assert (await peer.command("echo", ["there"])) == (0, "there")
+    assert node.resets_total == 0
+    assert len(peer.joins) == 1
+    times = [at for _, _, at in peer.readings]
+    assert max(abs(later - earlier) for earlier, later in itertools.pairwise(times)) < 60_000  # none jumps by a wrap
 
 
 # Nothing corrupt on a console: one wrong bit makes a Ctrl-C.
