@@ -113,6 +113,26 @@ def test_errors_are_one_line_and_a_hint(site: Site) -> None:
         assert done.stdout == ""
 
 
+def test_where_no_server_answers_mail_says_so_as_requests_do(site: Site) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        nobody = f"nats://127.0.0.1:{sock.getsockname()[1]}"
+    for words in (("send", "barn", "ping"), ("mailbox", "barn"), ("request", "barn", "ping")):
+        done = site.run("--server", nobody, *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.splitlines() == [
+            f"error: no NATS server answers at {nobody}",
+            "hint: is the gateway running? `petiole gateway run` starts one",
+        ]
+    target = ("--server", json.loads((site.folder / "state/leaf/leaf.json").read_text())["url"], "--user", "nobody")
+    for words in (("send", "barn", "ping"), ("request", "barn", "ping")):
+        done = site.run(*target, *words)
+        assert (done.returncode, done.stdout) == (1, "")
+        error, hint = done.stderr.splitlines()
+        assert error.endswith("does not let us in")
+        assert "--creds FILE" in hint
+
+
 def test_what_is_wanted_of_a_devices_wakes_is_kept_until_it_is_taken_back(site: Site) -> None:
     site.run("device", "add", "barn")
     assert site.run("device", "policy", "barn").stdout == "barn: wakes as its application says\n"

@@ -148,10 +148,18 @@ async def connect(target: Target) -> Client:
 def _refusal(target: Target, faults: list[Exception]) -> CliError:
     words = " ".join(str(fault) for fault in faults).lower()
     if "authorization" in words or "authentication" in words:
-        hint = "give credentials with --creds FILE, or --user NAME and PETIOLE_PASSWORD"
-        return CliError(f"the server at {target.url} does not let us in", hint)
+        return not_let_in(target)
     if isinstance(faults[-1], ValueError):
         return CliError(f"{target.url!r} is not the address of a server: {faults[-1]}", "nats://HOST:PORT is meant")
+    return no_server(target)
+
+
+def not_let_in(target: Target) -> CliError:
+    hint = "give credentials with --creds FILE, or --user NAME and PETIOLE_PASSWORD"
+    return CliError(f"the server at {target.url} does not let us in", hint)
+
+
+def no_server(target: Target) -> CliError:
     hint = "is the gateway running? `petiole gateway run` starts one"
     return CliError(f"no NATS server answers at {target.url}", hint)
 

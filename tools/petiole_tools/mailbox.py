@@ -11,11 +11,12 @@ from petiole_gateway.hub.mailbox_states import FINAL
 from petiole_gateway.monitoring.health import span
 from petiole_gateway.nats.connection import Connection
 from petiole_gateway.nats.connection import connect as connect_for_good
+from petiole_gateway.nats.errors import NotConnectedError, SecurityError
 from petiole_gateway.nats.mailbox_client import MailboxClient, Receipt
 from petiole_gateway.nats.mailbox_items import MAX_EXPIRES_S, MIN_EXPIRES_S
 from petiole_gateway.nats.subjects import site_inbox
 from petiole_tools.arguments import command_arguments, seconds
-from petiole_tools.client import checked_name
+from petiole_tools.client import CONNECT_TIMEOUT_S, checked_name, no_server, not_let_in
 from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options
 from petiole_tools.output import clean, note, paint, parse_time, say, say_json, say_table
@@ -42,17 +43,23 @@ class _Silent:
 
 @asynccontextmanager
 async def mailbox_of(options: Options) -> AsyncIterator[tuple[MailboxClient, Connection, str]]:
-    """A client, its connection, and the site that is meant."""
+    """A client, its connection, and the site that is meant. CliError when there is no connection to be had."""
     target = options.target()
     site = checked_name("site", target.site)
-    connection = await connect_for_good(
-        target.url,
-        logger=_Silent(),
-        user=target.user,
-        password=target.password,
-        credentials=target.credentials,
-        inbox_prefix=site_inbox(site),
-    )
+    try:
+        connection = await connect_for_good(
+            target.url,
+            logger=_Silent(),
+            user=target.user,
+            password=target.password,
+            credentials=target.credentials,
+            inbox_prefix=site_inbox(site),
+            timeout_s=CONNECT_TIMEOUT_S,
+        )
+    except NotConnectedError as error:
+        raise no_server(target) from error
+    except SecurityError as error:
+        raise not_let_in(target) from error
     try:
         yield MailboxClient(connection), connection, site
     finally:
