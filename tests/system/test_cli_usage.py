@@ -62,6 +62,20 @@ def test_help_needs_nothing_heavy() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_ctrl_c_before_the_program_has_begun_says_nothing() -> None:
+    code = (
+        "import os, runpy, signal, sys\n"
+        "class Meanwhile:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'petiole_tools.cli': os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Meanwhile())\n"
+        "sys.argv = ['petiole', '--version']\n"
+        "runpy.run_module('petiole_tools', run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 NO_GATEWAY = "error: no gateway has run here: there is no "
 
 
