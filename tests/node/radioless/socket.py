@@ -1,0 +1,3 @@
+"""A Pico without a radio has no such module."""
+
+raise ImportError("no module named 'socket'")
