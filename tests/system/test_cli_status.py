@@ -122,7 +122,9 @@ async def test_the_status_of_all_sites_at_the_hub(system: System) -> None:
     assert sorted(gateway["site"] for gateway in found["gateways"]) == list(SITES)
     assert all(gateway["leaf"]["hub_link_up"] for gateway in found["gateways"])
     assert {link["site"] for link in found["links"]} == set(SITES)
-    assert [stream["name"] for stream in found["streams"]] == ["UP"]
+    [stream] = found["streams"]
+    assert (stream["name"], stream["readings"]) == ("UP", 0)
+    assert stream["messages"] > 0, "probes, by which each site was handed over"
     assert found["mailboxes"]["cabin"] == {"waiting": BOX_SIZE, "fullest": {"device": "door", "items": BOX_SIZE}}
     assert problems(found) == [
         "3 offline: barn/cow, cabin/door, cabin/stove",
@@ -131,6 +133,7 @@ async def test_the_status_of_all_sites_at_the_hub(system: System) -> None:
     assert all(each["hint"] for each in found["findings"])
     code, text, _ = await system.petiole("status")
     assert code == 0
+    assert "stream UP: 0 readings" in text
     rows = {line.split()[0]: line.split() for line in text.splitlines() if line.split()[:1] in ([s] for s in SITES)}
     assert rows["barn"] == ["barn", "1", "0", "0", "0", "1", "0"]
     assert rows["cabin"] == ["cabin", "2", "0", "0", "0", "2", str(BOX_SIZE)]

@@ -63,7 +63,7 @@ def lines(system: Document) -> list[str]:
         out += ["", *table_lines(*_device_table(system))]
     for stream in system["streams"]:
         size = size_text(stream["bytes"])
-        out += ["", f"stream {stream['name']}: {stream['messages']} readings, {size}, {stream['replicas']} copies"]
+        out += ["", f"stream {stream['name']}: {stream['readings']} readings, {size}, {stream['replicas']} copies"]
     out.append("")
     if not system["findings"]:
         out.append(paint("all is well", "green"))

@@ -19,7 +19,7 @@ from petiole_gateway.nats.api import Document, JetStreamApi, StoredMessage
 from petiole_gateway.nats.errors import LinkError
 from petiole_gateway.nats.listing import read_stream
 from petiole_gateway.nats.presence_streams import STREAM as PRESENCE_STREAM
-from petiole_gateway.nats.subjects import HUB_DOMAIN, UPLINK_STREAM, mail_stream, presence_subject
+from petiole_gateway.nats.subjects import HUB_DOMAIN, UPLINK_STREAM, mail_stream, presence_subject, probe_subject
 from petiole_tools.client import Client
 from petiole_tools.failure import CliError
 from petiole_tools.output import natural
@@ -37,7 +37,9 @@ async def collect(client: Client, site: str | None) -> Document:
     domain = client.connection._server_info.get("domain")
     server = client.connection.connected_server_version
     is_hub = domain == HUB_DOMAIN
-    gateways, uplinks = await asyncio.gather(_gateways(client, site), _stream(api, UPLINK_STREAM))
+    gateways, uplinks = await asyncio.gather(
+        _gateways(client, site), _stream(api, UPLINK_STREAM, subjects_filter=probe_subject("*"))
+    )
     sites = {gateway["site"] for gateway in gateways} | ({site} if site else set())
     links = [link for link in _links(uplinks) if site in (None, link["site"])] if is_hub else []
     sites |= {link["site"] for link in links}
@@ -129,10 +131,13 @@ def _links(uplinks: Document | None) -> list[Document]:
 
 
 def _stream_row(info: Document) -> Document:
+    """`subjects` of the info are those of probes."""
     cluster = info.get("cluster") or {}
+    probes = sum((info["state"].get("subjects") or {}).values())
     return {
         "name": info["config"]["name"],
         "messages": info["state"]["messages"],
+        "readings": info["state"]["messages"] - probes,
         "bytes": info["state"]["bytes"],
         "replicas": info["config"].get("num_replicas", 1),
         "leader": cluster.get("leader"),
