@@ -159,7 +159,7 @@ def test_another_board_than_the_one_that_is_meant(petiole: Run, board: BoardVm) 
 
 def test_a_micropython_that_is_too_old_is_said_and_its_program_runs_on(petiole: Run, tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
-    with BoardVm(tmp_path / "old", release="1.19") as board:
+    with BoardVm(tmp_path / "old", release="1.19.1") as board:
         board.wait_for_start(1)
         _, err = flash(petiole, board, "--name", "leaf", expect=16)
         assert err == [

@@ -2,7 +2,7 @@
 
     micropython board_vm.py IMAGE SECTORS [RELEASE]
 
-RELEASE, as 1.19, is what it says that it is.
+RELEASE, as 1.19.1, is what it says that it is.
 """
 
 # mypy: ignore-errors
@@ -66,7 +66,7 @@ if len(sys.argv) > 3:
     release = tuple(map(int, sys.argv[3].split(".")))
 
     class System:
-        implementation = Implementation((sys.implementation.name, (*release, 0)))
+        implementation = Implementation((sys.implementation.name, release))
         modules = sys.modules
 
     sys.modules["sys"] = System
