@@ -34,6 +34,7 @@ class Shell:
         config.write_text(
             'state_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n[metrics]\nenabled = true\nlisten = "127.0.0.1:0"\n'
         )
+        (folder / "password").write_text("a long sentence of nobody\n")
         bin_ = folder / "bin"
         bin_.mkdir()
         petiole = bin_ / "petiole"
