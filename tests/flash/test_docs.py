@@ -1,4 +1,4 @@
-"""The commands of docs/ that are marked `sh board`, as they stand there: with a gateway, and a board that is kitchen."""
+"""Commands of docs/ that are marked `sh board`, as they stand there: beside a gateway, with a board called kitchen."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from tests.tools.test_docs import PAGES, blocks
 
 from .conftest import Run

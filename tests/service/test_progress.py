@@ -1,6 +1,8 @@
 """What counts as progress: a part that hangs is found, one that has nothing to do or no chance is not."""
 
 import asyncio
+import os
+import signal
 import socket
 import threading
 from collections.abc import AsyncIterator
@@ -93,6 +95,23 @@ async def test_a_leaf_server_that_crashes_is_started_again_and_no_cause_to_resta
     await leaf.kill()
     await until(lambda: leaf.restarts_total > before)
     assert await watching.turn()
+
+
+async def test_a_leaf_server_that_hangs_is_found(world: World) -> None:
+    watching = watch(world)
+    assert await watching.turn()
+    leaf = world.gateway.leaf
+    assert leaf is not None
+    assert leaf.pid is not None
+    pid = leaf.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        await until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        assert await watching.turn() is False
+        assert "does not answer" in await watching.stall()
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    await until(lambda: world.gateway.store.is_healthy)
 
 
 async def test_a_look_that_fails_is_no_sign_of_life_and_not_the_last_look(
