@@ -1,5 +1,7 @@
 """The pages in docs/: current where they are made from the program, and speaking of what exists where they are not."""
 
+import errno
+import os
 import re
 import shlex
 from pathlib import Path
@@ -145,6 +147,17 @@ def test_drop_reasons_and_metrics_that_are_named_exist() -> None:
         for name in re.findall(r"petiole_gateway_(\w+?)(?:_total)?\b", page.read_text()):
             stem = name.removeprefix("store_")
             assert f'"{name}"' in source or f'"{stem}"' in source, f"{name} in {page.name}"
+
+
+def test_words_that_a_page_quotes_are_said() -> None:
+    """In tables of what the program says, the quoted words are in its source, or are the system's."""
+    quoted = []
+    for head in ("| error | usually |", "| it says | do |"):
+        rows = (DOCS / "troubleshooting.md").read_text().partition(head)[2].partition("\n\n")[0]
+        quoted += [words for row in rows.splitlines() if row for words in re.findall("`([^`]+)`", row.split("|")[1])]
+    assert len(quoted) >= 8
+    said = "".join(path.read_text() for folder in ("gateway", "tools") for path in (ROOT / folder).rglob("*.py"))
+    assert [words for words in quoted if words not in said and words != os.strerror(errno.EADDRINUSE)] == []
 
 
 def test_no_page_is_left_out_of_the_index() -> None:
