@@ -6,10 +6,10 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint types portability firmware flash deb vectors docs bench soak vm32 test-vm32 demo gateway clean
+.PHONY: help setup test lint types portability firmware flash flash-emulated deb vectors docs bench soak vm32 test-vm32 demo gateway clean
 
 help: ## Show this help
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with the project and all development tools (again when pyproject.toml changed)
 
@@ -62,6 +62,11 @@ deb: $(STAMP) ## Build the Debian package for this architecture in build
 
 flash: $(STAMP) ## Make a node of a board on USB: make flash BOARD=RPI_PICO_W NAME=greenhouse-1 [FLASH="--wifi HOME"]
 	$(BIN)/petiole flash --board "$(BOARD)" $(if $(NAME),--name "$(NAME)") $(if $(PORT),--port "$(PORT)") $(FLASH)
+
+flash-emulated: $(STAMP) ## The same in an emulator, on MicroPython's own image: make flash-emulated UF2=RPI_PICO-….uf2
+	@$(BIN)/python -c 'import rp2040py' 2>/dev/null || \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[emulator]'
+	PETIOLE_UF2="$(UF2)" $(BIN)/python -m pytest tests/emulated
 
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors

@@ -8,12 +8,14 @@ import pytest
 
 LINE = "line of the closing summary"  # the property in which a test's `report` leaves one
 _SERVICE = "tests/service/"
+_EMULATED = "tests/emulated/"
 _SYSTEMD = "test_systemd.py"
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     _say_reported(terminalreporter)
     _say_service(terminalreporter)
+    _say_emulated(terminalreporter)
 
 
 def _say_reported(reporter: pytest.TerminalReporter) -> None:
@@ -42,6 +44,13 @@ def _say_service(reporter: pytest.TerminalReporter) -> None:
     reporter.write_line(f"service: tested with {told}")
     for reason in sorted(set(skipped)):
         reporter.write_line(f"service: {reason.removeprefix('Skipped: ')}")
+
+
+def _say_emulated(reporter: pytest.TerminalReporter) -> None:
+    """Whether MicroPython's own image was flashed, which nobody has who has not fetched it."""
+    skipped = {each.longrepr[2] for each in reporter.stats.get("skipped", ()) if _EMULATED in each.nodeid}
+    for reason in sorted(skipped):
+        reporter.write_line(f"emulated board: NOT TESTED: {reason.removeprefix('Skipped: ')}")
 
 
 def _ended(reporter: pytest.TerminalReporter) -> list[pytest.TestReport]:
