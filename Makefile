@@ -71,9 +71,10 @@ flash-emulated: $(STAMP) ## The same in an emulator, on MicroPython's own image:
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors
 
-docs: $(STAMP) ## Write anew what in docs/ is made from the program
+docs: $(STAMP) ## Write anew what in docs/ and boards/ is made from the program
 	$(BIN)/python -m petiole_tools.make_commands docs/commands.md
 	$(BIN)/python -m petiole_tools.make_settings docs/settings.md
+	$(BIN)/python -m petiole_tools.boards
 
 bench: $(STAMP) ## Measure sizes, times and memory against the budgets
 	$(BIN)/python -m tests.bench
