@@ -2,13 +2,17 @@
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from petiole import states
+from petiole.items import Measured
+from petiole_node import Node
 from petiole_node import carrier as carriers
 from petiole_node import execution as executions
+from petiole_node import node as nodes
 from petiole_node.carrier import Carrier
 from petiole_node.commands import Command
 from petiole_node.execution import Execution
@@ -332,3 +336,25 @@ async def test_what_there_is_no_memory_to_begin_is_refused(
             work.execution.begin((kind, 8, 0, [], False))
     assert work.execution.tasks == []
     assert work.calls == 0
+
+
+async def test_a_reading_that_was_accepted_is_waited_for_also_when_memory_is_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nodes, "_LOOK_AGAIN_S", 0)
+    node = Node({"name": "n", "key": "00" * 16, "folder": str(tmp_path), "links": [{"kind": "console"}]})
+    item = Measured.__new__(Measured)  # of which only its end is asked
+    item.is_done = False
+    asked: list[int] = []
+
+    class Cycle:
+        def speak(self) -> None:
+            asked.append(len(asked))
+            if len(asked) < 3:
+                raise MemoryError
+            item.is_done = True
+            asyncio.get_running_loop().call_soon(node._finish, item)
+
+    node._cycle = Cycle()  # type: ignore[assignment]
+    await node._durable(item)
+    assert len(asked) == 3
