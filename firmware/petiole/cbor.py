@@ -130,9 +130,7 @@ def decode(data: bytes | bytearray | memoryview, offset: int = 0) -> "tuple[obje
     return _decode(data, offset, MAX_DEPTH, [MAX_ITEMS])
 
 
-def _decode(
-    data: bytes | bytearray | memoryview, offset: int, depth: int, budget: list[int]
-) -> "tuple[object, int]":
+def _decode(data: bytes | bytearray | memoryview, offset: int, depth: int, budget: list[int]) -> "tuple[object, int]":
     start = offset
     major, argument, offset = _decode_head(data, offset)
     budget[0] -= 1

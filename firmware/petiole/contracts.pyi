@@ -25,6 +25,8 @@ class Outbox(Protocol):
     items: list[Measured]
     has_memory: bool
     is_exact: bool
+    @property
+    def is_numbered(self) -> bool: ...
     next_sequence: int
     @property
     def unused(self) -> int: ...

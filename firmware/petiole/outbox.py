@@ -12,6 +12,7 @@ class Outbox:
     """
 
     is_exact = True
+    is_numbered = True  # no reading is kept that waits for its number
     unused = 0  # numbers that were reserved and not given; see `resume`
 
     def __init__(self, limit: int = 64, next_sequence: int | None = None) -> None:

@@ -74,7 +74,7 @@ def thaw(endpoint: "NodeEndpoint", fixed: bytes, counters: bytes, knows_clock: b
     outbox = endpoint.outbox
     if not outbox.is_exact:
         outbox.resume(unused)
-    if is_settled and outbox.is_exact and outbox.is_empty:
+    if is_settled and outbox.is_exact and outbox.is_numbered:
         outbox.trim(outbox.next_sequence - 1)
     if offset and knows_clock:
         endpoint.clock.offset = offset

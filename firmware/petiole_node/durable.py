@@ -10,11 +10,14 @@ stops interrupts, so whoever calls them chooses the moment. What cannot be writt
 from petiole import batch, shedding
 from petiole.errors import QueueFull
 from petiole.items import Measured
-from petiole_node.numbering import KEPT, NOTE, Numbering, Source
+from petiole_node.backlog import KEPT, Source
+from petiole_node.ledger import NOTE
+from petiole_node.numbering import Numbering
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
-    from petiole_node.segments import Retained, Segments
+    from petiole_node.ledger import Retained
+    from petiole_node.segments import Segments
 
 RAM = 2048  # bytes of readings; together with 2 KB of retained memory they fit a segment
 _ITEM = 8  # bytes beside a value, at most
@@ -56,11 +59,6 @@ class DurableOutbox(Numbering):
         """Whether a reset would lose no reading."""
         return not self.waiting and not self._unsaved()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether the gateway has all readings on its disk."""
-        return not (self.items or self.waiting or self._kept or self._segments.files)
-
     def save(self, offset: int | None = None) -> bool:
         """Store all readings where sleep and a reset leave them: in retained memory, or in flash if they do not fit.
 
@@ -70,13 +68,13 @@ class DurableOutbox(Numbering):
             return False
         data = self._packed(offset)
         if self._retained is None or NOTE + len(data) > self._retained.size:
-            return self.flush(offset)
+            return self.flush(offset) and self._tell_acked()
         self.refused = []
         first = self._first_unstored()
         following = first + batch.count(data) if first else self.next_sequence
         if not self._reserve(following):
             return False
-        self._stored(data, Source(KEPT, first), following)
+        self._stored(data, first, following)
         self._is_noted = True
         self._note()
         return True
@@ -90,9 +88,9 @@ class DurableOutbox(Numbering):
             data = self._packed(offset)
             if not data:
                 return True
-            first = self._first_unstored()
+            first = self._first_unstored() or self._next_in_reach()
             try:
-                is_done = self._create(data, first) if first else self._append(data, offset)
+                is_done = self._put_numbered(data, first) if first else self._put_waiting(data, offset)
             except OSError:
                 self.failures_total += 1
                 is_done = False
@@ -101,6 +99,12 @@ class DurableOutbox(Numbering):
         elif self.dropped_total != self._state.dropped or self._is_clock_news:
             self._write_state()
         return is_done
+
+    def _tell_acked(self) -> bool:
+        """What was added to readings of which some are durable is found again without sending those, too."""
+        sources = self._sources
+        is_split = len(sources) and sources[0].first <= self._acked and not self._is_durable(sources[0])
+        return not is_split or self._state.acked == self._acked or self._write_state()
 
     def _part_kept(self) -> bool:
         """Readings in RAM lie behind those in retained memory only if their numbers follow, for a number is told by its
@@ -116,38 +120,41 @@ class DurableOutbox(Numbering):
             return True
         else:
             try:
-                source = self._segment(self._kept, first)
+                if not self._add_numbered(self._kept, first):
+                    return False
             except OSError:
                 self.failures_total += 1
-                source = None
-            if source is None:
                 return False
-            self._sources[-1] = source
+            self._sources.pop()
         self._kept = b""
         self._reader = None
         self._note()
         return True
 
-    def _segment(self, data: bytes, first: int) -> "Source | None":
-        """A segment of its own for readings with numbers. None: there is no room. Raises OSError."""
-        if not self._make_room():
-            return None
-        source = Source(self._segments.next_id, first)
-        if not self._reserve(first + batch.count(data), source):
-            return None
-        self._segments.create(data, True)
-        return source
-
-    def _create(self, data: bytes, first: int) -> bool:
-        """In a segment that begins with numbers the others get theirs now, for it has them as a whole."""
-        source = self._segment(data, first)
-        if source is None:
+    def _put_numbered(self, data: bytes, first: int) -> bool:
+        """All of `data` in flash, with numbers: those that had none get theirs now. Raises OSError."""
+        if not self._add_numbered(data, first):
             return False
-        self._stored(b"", source, first + batch.count(data))
+        self._stored(b"", 0, first + batch.count(data))
         self._note()
         return True
 
-    def _append(self, data: bytes, offset: int | None) -> bool:
+    def _add_numbered(self, data: bytes, first: int) -> bool:
+        """To the segment whose numbers end before `first`, or in one of its own. False: there is no room."""
+        source = self._tail(first, len(data))
+        if source is None and not self._make_room():
+            return False
+        if not self._reserve(first + batch.count(data), False):
+            return False
+        if source is None:
+            at = self._bound()
+            self._sources.insert(at, Source(self._segments.create(data, first), first))
+        else:
+            self._segments.append(data)
+            source.count = None  # there is more to read
+        return True
+
+    def _put_waiting(self, data: bytes, offset: int | None) -> bool:
         segments = self._segments
         # Full is full also while the last segment has room: what others made would be theirs who never give any back.
         if len(segments.files) >= segments.limit and self._refuse():
@@ -156,7 +163,7 @@ class DurableOutbox(Numbering):
             return False
         if data:
             self._put(data)
-        self._stored(b"", Source(KEPT, 0), self.next_sequence)
+        self._stored(b"", 0, self.next_sequence)
         self._note()
         return True
 
@@ -172,14 +179,14 @@ class DurableOutbox(Numbering):
             self._drop(segments.drop(free[0]))
             segments.put(data)
 
-    def _stored(self, kept: bytes, source: Source, following: int) -> None:
-        """Everything from RAM is in `source` now, numbered if it has a first number; `kept` is in retained memory."""
+    def _stored(self, kept: bytes, first: int, following: int) -> None:
+        """Everything from RAM is stored, `kept` of it in retained memory, with numbers from `first` on (0: none)."""
         self._kept = kept
         self._reader = None
         if self._is_kept_numbered():
             self._sources.pop()
-        if source.first:
-            self._sources.append(source)
+        if first:
+            self._sources.append(Source(KEPT, first))
         self.waiting = []
         self.next_sequence = self._ram_from = following
 

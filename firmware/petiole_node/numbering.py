@@ -4,7 +4,7 @@ What is stored is counted by place, not by number. A reading gets its number whe
 only after it is stored which number that is:
 
 * `limit`, in flash, is above all numbers that were given; after a power cut numbering goes on above it;
-* a segment whose readings get numbers is written down with the first of them;
+* a segment whose readings have numbers has the first of them in its name, and takes no readings but those that follow;
 * retained memory holds the next number, and is written before a number given after it is used.
 
 So no number ever means two readings, and what is thrown away had none: the numbers on the wire have no gap to wait for.
@@ -12,68 +12,34 @@ So no number ever means two readings, and what is thrown away had none: the numb
 
 from petiole import batch
 from petiole.items import Measured
-from petiole_node.segments import Segments, State, opened, sealed
+from petiole_node import ledger
+from petiole_node.backlog import KEPT, Backlog, Source
+from petiole_node.segments import UNNUMBERED, Segments
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
-    from collections.abc import Iterator
-
-    from petiole_node.segments import Retained
+    from petiole_node.ledger import Retained
 
 _CHUNK = 128  # numbers that one write to flash makes free to give
 _WARY = 8192  # numbers since the last ack that is known of: an accept tells 16 bits of them
-_MAGIC = 0xA7
-NOTE = 25  # bytes of retained memory beside the readings
-_HEADER = NOTE - 4
-KEPT = 0  # the id of retained memory; those of segments begin at 1
 
 
-class Source:
-    """Stored readings with numbers: `id` of the segment, `first` number, `count` once all were read."""
-
-    def __init__(self, id: int, first: int) -> None:
-        self.id = id
-        self.first = first
-        self.count: int | None = None
-
-
-class Numbering:
+class Numbering(Backlog):
     """`items`: numbered, in RAM and without a gap; `waiting`: newer ones, in RAM only, without numbers."""
 
     def __init__(self, segments: Segments, boot: int, retained: "Retained | None", window: int, ram: int) -> None:
-        self.items: list[Measured] = []
+        super().__init__(segments, boot, window, ram)
         self.waiting: list[Measured] = []
-        self.next_sequence = 1
         self.is_exact = False  # the number after the last one that was given was kept
-        self.dropped_total = 0  # readings thrown away in the life of the outbox
-        self.failures_total = 0  # writes that failed
-        self._segments = segments
         self._retained = retained
-        self._window = window
-        self._ram = ram
-        self._boot = boot
-        self._kept = b""  # the readings in retained memory
         self._is_noted = False  # retained memory is in use
-        self._sources: list[Source] = []  # oldest first: segments, then retained memory
-        self._reader: "Iterator[Measured] | None" = None
         self._is_rebased = False  # flash does not know yet where numbers go on
-        self._is_gap = False
         self.is_clock_doubtful = False  # `offset` is by a gateway's clock that nobody has set
         self._is_timeless = False  # readings were stored by the clock of this boot
         self._is_clock_news = False  # what flash should know of it, and does not
-        state = segments.open()
-        self.has_memory = state is not None
-        self._state = state or State()
-        self._acked = self._state.acked
-        self.next_sequence = self._state.limit + 1
-        self.dropped_total = self._state.dropped
+        self.dropped_total = self._state.dropped  # readings thrown away in the life of the outbox
         first_kept = self._restore()
-        for id, first in self._state.bound:
-            if any(file[0] == id for file in segments.files):
-                self._sources.append(Source(id, first))
-        self._close_bound()
-        if first_kept:
-            self._sources.append(Source(KEPT, first_kept))
+        self._find_sources(first_kept)
         self._ram_from = self.next_sequence  # numbers from here on are of readings that are in RAM only
 
     def _restore(self) -> int:
@@ -81,23 +47,20 @@ class Numbering:
         there, 0 if there is none or it has none."""
         if self._retained is None:
             return 0
-        data = self._retained.read()
-        data = opened(data[: int.from_bytes(data[1:3], "big")], _MAGIC, _HEADER)
-        if data:
-            following, first, dropped, id = [int.from_bytes(data[at : at + 4], "big") for at in (3, 7, 11, 15)]
-            place = (id, int.from_bytes(data[19:_HEADER], "big"))
+        note = ledger.decode_note(self._retained.read())
+        if note is not None:
             # That place must stay behind new segments, also when the one it names is gone.
-            self._segments.next_id = max(self._segments.next_id, id + 1)
-            if self._segments.end() > place:
+            self._segments.next_id = max(self._segments.next_id, note.place[0] + 1)
+            if self._segments.end() > note.place:
                 self._segments.forget_empty()
-            if self._segments.end() <= place:
-                self._kept = data[_HEADER:]
+            if self._segments.end() <= note.place:
+                self._kept = note.kept
                 self._is_noted = True
-                self.dropped_total = max(dropped, self.dropped_total)
-                if self.has_memory and following <= self._state.limit + 1:
-                    self.next_sequence = following
+                self.dropped_total = max(note.dropped, self.dropped_total)
+                if self.has_memory and note.following <= self._state.limit + 1:
+                    self.next_sequence = note.following
                     self.is_exact = True
-                    return first if self._kept else 0
+                    return note.first if self._kept else 0
                 return 0
         # When the segments have been sent and removed, it would look valid again.
         self._retained.write(b"")
@@ -111,6 +74,19 @@ class Numbering:
         if self._sources:
             return max(self._sources[0].first, self._acked + 1)
         return self.next_sequence
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether nothing that is kept waits for a number."""
+        is_kept = self._is_kept_numbered() if self._kept else True
+        return is_kept and not self.waiting and self._bound() == len(self._segments.files)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the gateway has all readings on its disk."""
+        if self.items or self._kept or not self.is_numbered:
+            return False
+        return all(self._is_durable(source) for source in self._sources)
 
     @property
     def acked_sequence(self) -> int:
@@ -172,7 +148,9 @@ class Numbering:
                     self._remove_durable()
                 continue
             unread = [source for source in self._sources if source.count is None]
-            if unread:
+            if unread and self._is_durable(unread[0]):
+                self._remove_durable()
+            elif unread:
                 if self.items and unread[0].first > self._last() + 1:
                     return  # a gap is crossed when everything before it is durable
                 if offset is None and any(part.boot != self._boot for part in self._batches(unread[0].id)):
@@ -188,82 +166,6 @@ class Numbering:
         if offset is not None and self._is_timeless and self._state.set_clock(self._boot, offset):
             self._is_clock_news = True
 
-    def _has_room(self) -> bool:
-        return len(self.items) < self._window and sum([len(item.value) for item in self.items]) < self._ram
-
-    def _last(self) -> int:
-        return (self.items[-1].sequence or 0) if self.items else 0
-
-    # From storage to RAM -----------------------------------------------------------------------------------
-
-    def _read(self) -> bool:
-        """One reading from the reader to `items`. False: it has no more."""
-        for item in self._reader or ():
-            if not self.items and (item.sequence or 0) > self._acked + 1:
-                self._is_gap = True
-            self.items.append(item)
-            return True
-        self._reader = None
-        return False
-
-    def _readings(self, source: Source, offset: int | None) -> "Iterator[Measured]":
-        """Those of a source that are neither durable nor in `items`."""
-        sequence = source.first
-        for part in self._batches(source.id):
-            shift = self._shift(part, offset)
-            following = sequence + part.count
-            while part.step():
-                if sequence > max(self._acked, self._last()):
-                    yield Measured(part.channel, sequence, part.base + part.delta + shift, part.value())
-                sequence += 1
-            sequence = following
-        source.count = sequence - source.first
-
-    def _batches(self, id: int) -> "Iterator[batch.Batch]":
-        for file in self._segments.files:
-            if file[0] == id:
-                yield from self._segments.batches(file)
-                return
-        data = self._kept if id == KEPT else b""
-        part = batch.parse(data)
-        while part is not None:
-            yield part
-            part = batch.parse(data, part.end)
-
-    def _shift(self, part: batch.Batch, offset: int | None) -> int:
-        """What makes moments of our clock of those of a batch."""
-        if part.boot == self._boot:
-            return 0
-        if offset is not None:
-            if not part.boot:
-                return -offset
-            for boot, known in self._state.clocks:
-                if part.boot == boot:
-                    return known - offset
-        # Nobody knows how long ago: as if the last of them had been taken when this clock began.
-        last = batch.Batch(part.data, part.start, part.end)
-        while last.step():
-            pass
-        return -part.base - last.delta
-
-    def _remove_durable(self) -> None:
-        """Let go of sources that were all read and are durable."""
-        while self._sources:
-            source = self._sources[0]
-            if source.count is None or source.first + source.count - 1 > self._acked:
-                return
-            if source.id == KEPT:
-                self._kept = b""
-            for file in self._segments.files:
-                if file[0] == source.id:
-                    try:
-                        self._segments.remove(file)
-                    except OSError:
-                        self.failures_total += 1
-                        return
-                    break
-            self._sources.pop(0)
-
     # Giving numbers ----------------------------------------------------------------------------------------
 
     def _bind(self) -> bool:
@@ -276,24 +178,44 @@ class Numbering:
             file = segments.files[bound]
             number = segments.count(file)
             if number:
-                return self._bind_source(Source(file[0], self.next_sequence), number)
+                return self._may_number() and self._bind_segment(file, number)
             try:
                 segments.remove(file)  # a power cut has left it empty, or it is broken
             except OSError:
                 self.failures_total += 1
                 return False
         if self._kept and not self._is_kept_numbered():
-            return self._bind_source(Source(KEPT, self.next_sequence), batch.count(self._kept))
+            return self._bind_kept()
         return self._bind_waiting()
 
-    def _bind_source(self, source: Source, number: int) -> bool:
-        if not self._reserve(source.first + number, source):
+    def _may_number(self) -> bool:
+        """Whether one segment more may have numbers: what has any is beyond the policies, and never goes by them."""
+        return not self.items or self._bound() < max(1, self._segments.limit - UNNUMBERED)
+
+    def _bind_segment(self, file: "list[int]", number: int) -> bool:
+        first = self.next_sequence
+        if not self._reserve(first + number, False):
             return False
+        try:
+            self._segments.number(file, first)
+        except OSError:
+            self.failures_total += 1
+            return False
+        self._bound_source(Source(file[0], first), number)
+        return True
+
+    def _bind_kept(self) -> bool:
+        first = self.next_sequence
+        number = batch.count(self._kept)
+        if not self._reserve(first + number):
+            return False
+        self._bound_source(Source(KEPT, first), number)
+        return True
+
+    def _bound_source(self, source: Source, number: int) -> None:
         self._sources.append(source)
         self.next_sequence = self._ram_from = source.first + number
-        self._close_bound()
         self._note()
-        return True
 
     def _bind_waiting(self) -> bool:
         room = self._window - len(self.items)
@@ -315,17 +237,13 @@ class Numbering:
         self.waiting = self.waiting[room:]
         return True
 
-    def _bound(self) -> int:
-        """How many segments have numbers: they are the first ones."""
-        return sum([1 for source in self._sources if source.id != KEPT])
-
-    def _close_bound(self) -> None:
-        """What is added to a segment with numbers would get those that follow, which others may have."""
-        if self._segments.files and self._bound() == len(self._segments.files):
-            self._segments.close()
-
-    def _is_kept_numbered(self) -> bool:
-        return bool(self._sources) and self._sources[-1].id == KEPT
+    def _next_in_reach(self) -> int:
+        """The number that a reading which is stored now has at once, for `fill` would give it one; else 0."""
+        if not self.has_memory or self._bound() < len(self._segments.files):
+            return 0
+        if not all(self._is_durable(source) or source.count is not None for source in self._sources):
+            return 0
+        return self.next_sequence if self._has_room() and self._may_number() else 0
 
     def _unsaved(self) -> "list[Measured]":
         return [item for item in self.items if (item.sequence or 0) >= self._ram_from]
@@ -337,31 +255,33 @@ class Numbering:
         unsaved = self._unsaved()
         return (unsaved[0].sequence or 0) if unsaved else 0
 
-    def _reserve(self, following: int, source: "Source | None" = None) -> bool:
-        """Have it in flash that numbers below `following` are given, and those of a segment. False: it could not be."""
+    def _reserve(self, following: int, has_spare: bool = True) -> bool:
+        """Have it in flash that numbers below `following` are given, and some after them: what is unused of those is a
+        gap after a power cut. False: it could not be written."""
         state = self._state
         limit = state.limit
-        is_segment = source is not None and source.id != KEPT
-        if following - 1 <= limit and not is_segment:
+        if following - 1 <= limit and not self._is_rebased:
             return True
         if following - 1 > limit:
             # Numbers that are left unused without acks must not add up to more than an accept can tell.
-            chunk = _CHUNK if following - self._acked < _WARY else 1
-            state.limit = following - 1 + (0 if is_segment else chunk)
-        if self._write_state(source if is_segment else None):
+            spare = (_CHUNK if following - self._acked < _WARY else 1) if has_spare else 0
+            state.limit = following - 1 + spare
+        if self._write_state():
             return True
         state.limit = limit
         return False
 
-    def _write_state(self, source: "Source | None" = None) -> bool:
+    def _write_state(self) -> bool:
         state = self._state
         state.acked = self._acked
         state.dropped = self.dropped_total
-        state.bound = [[bound.id, bound.first] for bound in self._sources if bound.id != KEPT]
-        if source is not None:
-            state.bound.append([source.id, source.first])
+        segments = self._segments
         try:
-            self._segments.write_state(state)
+            if self._is_rebased:
+                for file in segments.files:
+                    if file[2]:
+                        segments.number(file, 0)  # before the limit, under which it would count
+            segments.write_state(state)
         except OSError:
             self.failures_total += 1
             state.dropped = -1  # nobody knows what flash says
@@ -373,12 +293,6 @@ class Numbering:
         """Bring retained memory up to date, if it is in use."""
         if self._retained is None or not self._is_noted:
             return
-        id, size = self._segments.end()
-        data = bytearray((_MAGIC,))
-        data.extend((NOTE + len(self._kept)).to_bytes(2, "big"))
         first = self._first_unstored() if self._kept else 0
-        for value in (self.next_sequence, first, self.dropped_total, id):
-            data.extend(value.to_bytes(4, "big"))
-        data.extend(size.to_bytes(2, "big"))
-        data.extend(self._kept)
-        self._retained.write(sealed(data))
+        note = ledger.Note(self.next_sequence, first, self.dropped_total, self._segments.end(), self._kept)
+        self._retained.write(note.encode())

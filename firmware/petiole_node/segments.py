@@ -1,114 +1,36 @@
-"""Files of the durable outbox: batches of readings in segments, and what must be known of their numbers.
+"""Files of the durable outbox: batches of readings in segments.
 
-A segment is a file of batches (petiole.batch) of about one flash block; its name says which batches of files it holds
-and so its place: `0000002a`, or `0000002a-0000002f` when it replaces all from the first to the last. What a name of a
-larger range covers is a leftover of a power cut and removed. Every change is one atomic operation of LittleFS: a new
-file, an append, a file overwritten in place, a rename, a removal.
+A segment is a file of batches (petiole.batch) of about one flash block. Its name says its place, `0000002a`, or that it
+replaces all from the first to the last, `0000002a-0000002f`; and the number of its first reading once it has one,
+`0000002a.00001234`: the others have those that follow. What a name of a larger range covers is a leftover of a power
+cut and removed. Every change is one atomic operation of LittleFS: a new file (which may be empty after a power cut), an
+append, a file overwritten in place, a rename, a removal.
 """
 
 import os
-from binascii import crc32
 
 from petiole import batch, shedding
+from petiole_node import ledger
 
 MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Iterator
     from io import BufferedWriter
-    from typing import Protocol
-
-    class Retained(Protocol):
-        """Memory that sleep and a reset leave as it is, and loss of power does not."""
-
-        size: int
-
-        def read(self) -> bytes: ...
-        def write(self, data: bytes) -> None: ...
 
 
 SEGMENT = 4096  # bytes: one block of flash, which a file of one byte takes as well
-MIN_SEGMENTS = 4  # one is written, two are merged
+UNNUMBERED = 3  # segments without numbers that a full outbox has at least: one is written, two are merged
+MIN_SEGMENTS = UNNUMBERED + 1
 _MERGED_BATCH = 1024  # bytes of readings that are in RAM while two segments become one
 _MOMENT_BITS = 4  # of ms: half a year in units of 16 ms is a small integer on boards
 _STATE = "state"
-_MERGED = "merged"
-_MAGIC = 0xB4
-_HEADER = 14
-_CLOCKS = 4  # boots whose readings may wait for their time; of those before it is known how far they are apart
-_CLOCK_MS = 1000  # what a clock is corrected by from one round trip to the next is not worth a write
-_OFFSET = (1 << 64) - 1
-
-
-class State:
-    """What is known of numbers. `limit`: none above it was ever given. `bound`: [first id of a segment, number of its
-    first reading]; `clocks`: [boot, ms from the clock of that boot to ms since 1970], the newest last."""
-
-    def __init__(self) -> None:
-        self.limit = 0
-        self.acked = 0
-        self.dropped = 0
-        self.clocks: list[list[int]] = []
-        self.bound: list[list[int]] = []
-
-    def set_clock(self, boot: int, offset: int) -> bool:
-        """True: it is another clock, or was set by more than what is measured badly."""
-        for clock in self.clocks:
-            if clock[0] == boot:
-                is_news = abs(clock[1] - offset) > _CLOCK_MS
-                clock[1] = offset
-                return is_news
-        self.clocks = self.clocks[1 - _CLOCKS :]
-        self.clocks.append([boot, offset])
-        return True
-
-    def encode(self) -> bytes:
-        data = bytearray((_MAGIC,))
-        for value in (self.limit, self.acked, self.dropped):
-            data.extend(value.to_bytes(4, "big"))
-        data.append(len(self.clocks))
-        for boot, offset in self.clocks:
-            data.extend(boot.to_bytes(4, "big"))
-            data.extend((offset & _OFFSET).to_bytes(8, "big"))
-        for id, first in self.bound:
-            data.extend(id.to_bytes(4, "big"))
-            data.extend(first.to_bytes(4, "big"))
-        return sealed(data)
-
-
-def sealed(data: bytearray) -> bytes:
-    """`data` and its CRC-32."""
-    return bytes(data) + (crc32(data) & 0xFFFFFFFF).to_bytes(4, "big")
-
-
-def opened(data: bytes, magic: int, header: int) -> bytes:
-    """What was sealed, or b"" if it is not whole."""
-    if len(data) < header + 4 or data[0] != magic:
-        return b""
-    if crc32(data[:-4]) & 0xFFFFFFFF != int.from_bytes(data[-4:], "big"):
-        return b""
-    return data[:-4]
-
-
-def _decode(data: bytes) -> "State | None":
-    data = opened(data, _MAGIC, _HEADER)
-    if not data:
-        return None
-    state = State()
-    state.limit, state.acked, state.dropped = [int.from_bytes(data[at : at + 4], "big") for at in (1, 5, 9)]
-    start = _HEADER + 12 * data[_HEADER - 1]
-    for at in range(_HEADER, min(start, len(data) - 11), 12):
-        offset = int.from_bytes(data[at + 4 : at + 12], "big")
-        state.clocks.append([int.from_bytes(data[at : at + 4], "big"), offset - (offset >> 63 << 64)])
-    for at in range(start, len(data) - 7, 8):
-        state.bound.append([int.from_bytes(data[at : at + 4], "big"), int.from_bytes(data[at + 4 : at + 8], "big")])
-    return state
 
 
 class Segments:
     """`folder` ends with "/" or is ""; `limit` bytes of flash at most. Everything but `open` may raise OSError."""
 
     def __init__(self, folder: str, limit: int) -> None:
-        self.files: list[list[int]] = []  # [first id, last id], in order
+        self.files: list[list[int]] = []  # [first id, last id, number of its first reading or 0], in order
         self.last_size = 0  # bytes of the last one
         self.next_id = 1
         self.limit = max(limit // SEGMENT, MIN_SEGMENTS)
@@ -116,7 +38,7 @@ class Segments:
         self._is_closed = True  # the last one takes no more
         self._is_checked = True  # and nothing of it is broken
 
-    def open(self) -> "State | None":
+    def open(self) -> "ledger.State | None":
         """Find what is there. Returns None if numbers were never given here, or what is known of them is broken."""
         try:
             os.mkdir(self._folder[:-1])
@@ -127,20 +49,28 @@ class Segments:
             names = os.listdir(self._folder[:-1])
         except OSError:
             names = []
-        for first, last in sorted(_range(name) for name in names):
-            if last and self.files and last <= self.files[-1][1]:
-                self._remove(_name(first, last))
-            elif last:
-                if self.files and self.files[-1][0] == first:
-                    self._remove(_name(first, self.files.pop()[1]))
-                self.files.append([first, last])
+        for file in sorted([_parsed(name) for name in names]):
+            if file[0]:
+                self._found(file)
         state = self._read_state()
-        ids = [last for _, last in self.files] + ([id for id, _ in state.bound] if state else [])
-        self.next_id = max(ids) + 1 if ids else 1
+        self.next_id = self.files[-1][1] + 1 if self.files else 1
         self._measure()
         self._is_closed = not self.files
         self._is_checked = False
         return state
+
+    def _found(self, file: "list[int]") -> None:
+        """Files come in order: of those with the same beginning the one that reaches farthest comes last."""
+        if self.files and self.files[-1][0] == file[0]:
+            # A merge that was interrupted: before it was written, or before what it replaces was removed.
+            if not self._is_whole(file):
+                self._remove(_name(file))
+                return
+            self._remove(_name(self.files.pop()))
+        elif self.files and file[1] <= self.files[-1][1]:
+            self._remove(_name(file))
+            return
+        self.files.append(file)
 
     def end(self) -> "tuple[int, int]":
         """(last id, size of that file): grows whenever readings are added."""
@@ -149,7 +79,7 @@ class Segments:
     def forget_empty(self) -> None:
         """Let go of the last segment if nothing in it can be read: a power cut has left it empty."""
         if self.files and not self.count(self.files[-1]):
-            self._remove(_name(*self.files.pop()))
+            self._remove(_name(self.files.pop()))
             self._is_closed = True
             self._measure()
 
@@ -174,51 +104,62 @@ class Segments:
         """Readings of a segment."""
         return sum(part.count for part in self.batches(file))
 
-    def create(self, data: bytes, is_closed: bool = False) -> int:
-        """A new segment. Returns its id."""
+    def create(self, data: bytes, number: int = 0) -> int:
+        """A new segment, with the number of its first reading if it has one. Returns its id."""
         id = self.next_id
-        self.next_id += 1  # a number that failed may have left a file
-        file = [id, id]
+        self.next_id += 1  # an id that failed may have left a file
+        file = [id, id, number]
         try:
-            self._write(_name(id, id), data, "wb")
+            self._write(_name(file), data, "wb")
         except OSError:
-            self._remove(_name(id, id))
+            self._remove(_name(file))
             raise
         self.files.append(file)
         self.last_size = len(data)
-        self._is_closed = is_closed
+        self._is_closed = False
         self._is_checked = True
         return id
 
-    def has_room(self, size: int) -> bool:
-        """Whether the last segment takes so many bytes more."""
-        if self._is_closed or self.last_size + size > SEGMENT:
+    def number(self, file: "list[int]", number: int) -> None:
+        """The readings of a segment have the numbers from this one on, or none (0)."""
+        name = self._path(file)
+        os.rename(name, self._path([file[0], file[1], number]))
+        file[2] = number
+
+    def has_room(self, size: int, has_number: bool = False) -> bool:
+        """Whether the last segment takes so many bytes more, of readings that have numbers, or have none."""
+        if self._is_closed or self.last_size + size > SEGMENT or bool(self.files[-1][2]) != has_number:
             return False
         if not self._is_checked:
             # What stands behind a broken batch would never be read.
             self._is_checked = True
-            self._is_closed = self.last_size != sum(part.end for part in self.batches(self.files[-1]))
+            self._is_closed = not self._is_whole(self.files[-1])
         return not self._is_closed
 
+    def _is_whole(self, file: "list[int]") -> bool:
+        """Whether all of it can be read, and there is something."""
+        try:
+            size: int = os.stat(self._path(file))[6]
+        except OSError:
+            return False
+        return size > 0 and size == sum(part.end for part in self.batches(file))
+
     def put(self, data: bytes) -> None:
-        """Into the last segment, or a new one."""
+        """Readings without numbers into the last segment, or a new one."""
         if self.has_room(len(data)):
-            self._append(data)
+            self.append(data)
         else:
             self.create(data)
 
-    def _append(self, data: bytes) -> None:
+    def append(self, data: bytes) -> None:
+        """To the last segment, which has room."""
         try:
-            self._write(_name(*self.files[-1]), data, "ab")
+            self._write(_name(self.files[-1]), data, "ab")
         except OSError:
             self._is_checked = False  # LittleFS leaves it as it was; another file system may not
             self._measure()
             raise
         self.last_size += len(data)
-
-    def close(self) -> None:
-        """The last segment takes no more."""
-        self._is_closed = True
 
     def remove(self, file: "list[int]") -> None:
         os.remove(self._path(file))
@@ -227,7 +168,7 @@ class Segments:
             self._is_closed = True
             self._measure()
 
-    def write_state(self, state: State) -> None:
+    def write_state(self, state: ledger.State) -> None:
         self._write(_STATE, state.encode(), "wb")
 
     # Making room -------------------------------------------------------------------------------------------
@@ -292,14 +233,17 @@ class Segments:
             self.remove(older)
             self.remove(newer)
             return len(kept)
-        with open(self._folder + _MERGED, "wb") as stream:
-            self._copy((older, newer), kept, bases, stream)
-        merged = [older[0], newer[1]]
-        os.rename(self._folder + _MERGED, self._path(merged))
+        merged = [older[0], newer[1], 0]
+        try:
+            with open(self._path(merged), "wb") as stream:
+                self._copy((older, newer), kept, bases, stream)
+        except OSError:
+            self._remove(_name(merged))
+            raise
         at = self.files.index(older)
         self.files[at : at + 2] = [merged]
-        self._remove(_name(*older))
-        self._remove(_name(*newer))
+        self._remove(_name(older))  # first: without it nobody asks whether the merged one is whole
+        self._remove(_name(newer))
         return len(kept) - number
 
     def _copy(
@@ -325,7 +269,7 @@ class Segments:
     # Files -------------------------------------------------------------------------------------------------
 
     def _path(self, file: "list[int]") -> str:
-        return self._folder + _name(file[0], file[1])
+        return self._folder + _name(file)
 
     def _write(self, name: str, data: bytes, mode: str) -> None:
         with open(self._folder + name, mode) as stream:
@@ -344,29 +288,31 @@ class Segments:
         except OSError:
             self._is_closed = True
 
-    def _read_state(self) -> "State | None":
+    def _read_state(self) -> "ledger.State | None":
         try:
             with open(self._folder + _STATE, "rb") as stream:
-                return _decode(stream.read())
+                return ledger.decode(stream.read())
         except OSError:
             return None
 
 
-def _name(first: int, last: int) -> str:
+def _name(file: "list[int]") -> str:
+    first, last, number = file
     name = f"{first:08x}"
-    return name if first == last else name + f"-{last:08x}"
+    if last != first:
+        name += f"-{last:08x}"
+    return name + f".{number:08x}" if number else name
 
 
-def _range(name: str) -> "tuple[int, int]":
-    """(first id, last id) of a segment; (0, 0) of another file."""
+def _parsed(name: str) -> "list[int]":
+    """[first id, last id, number] of a segment; zeros of another file."""
+    place, _, number = name.partition(".")
+    first, _, last = place.partition("-")
     try:
-        if len(name) == 8:
-            return int(name, 16), int(name, 16)
-        if len(name) == 17 and name[8] == "-":
-            return int(name[:8], 16), int(name[9:], 16)
+        file = [int(first, 16), int(last or first, 16), int(number or "0", 16)]
     except ValueError:
-        pass
-    return 0, 0
+        return [0, 0, 0]
+    return file if _name(file) == name else [0, 0, 0]
 
 
 def _pair(files: "list[list[int]]") -> int:

@@ -14,7 +14,7 @@ if MYPY:
     from petiole.endpoint import NodeEndpoint
     from petiole.items import Measured
     from petiole_node.contracts import Json, Port
-    from petiole_node.segments import Retained
+    from petiole_node.ledger import Retained
 
 _PATIENCE_MS = 2000  # what is acknowledged by then costs no write; two timeouts of a session
 _LOOK_AGAIN_MS = 50

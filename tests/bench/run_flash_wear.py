@@ -33,15 +33,18 @@ class Bench:
         self.boot()
 
     def boot(self):
-        """A wake: what is unused of the numbers was kept over the sleep."""
+        """A wake. What is unused of the numbers was kept over the sleep, and whether all was durable."""
         self.boots += 1
         unused = self.outbox.unused if self.outbox else 0
+        was_settled = self.outbox is not None and self.outbox.is_empty
         segments_ = segments.Segments("/flash/", self.limit)
         self.outbox = DurableOutbox(segments_, self.boots, self.memory, self.policies)
         if not self.outbox.has_memory:
             self.outbox.rebase(0)
         elif not self.outbox.is_exact:
             self.outbox.resume(unused)
+        if was_settled and self.outbox.is_exact and self.outbox.is_numbered:
+            self.outbox.trim(self.outbox.next_sequence - 1)
 
     def call(self, function, *arguments):
         before = self.flash.operations

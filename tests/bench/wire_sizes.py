@@ -33,9 +33,7 @@ def measure() -> list[Result]:
         out.append(Result(group, "20 confirmed readings and ack", sizes["twenty"], "bytes"))
         out.append(Result(group, "command and reply, with acks", sizes["command"], "bytes"))
         trips = sizes["trips"]
-        out.append(
-            at_most(group, "round trips to publish and poll from sleep", trips, "", 1, "LoRaWAN 1, MQTT-SN 3")
-        )
+        out.append(at_most(group, "round trips to publish and poll from sleep", trips, "", 1, "LoRaWAN 1, MQTT-SN 3"))
     return out
 
 

@@ -189,7 +189,7 @@ class Life:
         outbox = self.outbox
         if not outbox.is_exact:
             outbox.resume(unused)
-        if was_settled and outbox.is_exact and outbox.is_empty:
+        if was_settled and outbox.is_exact and outbox.is_numbered:
             outbox.trim(outbox.next_sequence - 1)
         self.session_floor = not was_settled or outbox.oldest_sequence != outbox.acked_sequence + 1
         self.is_joined = True

@@ -86,6 +86,23 @@ def wakes(world, memory, is_alive):
             life.resume(kept)
 
 
+def hoarding(world, memory, is_alive):
+    """A reading at each wake, stored behind those that have numbers; once a few of all these are acknowledged."""
+    life = _life(world, memory, is_alive)
+    life.join()
+    for wake in range(14):
+        life.add(0, 40)
+        life.send(9, 4 if wake == 7 else 0)
+        if wake == 7:
+            life.acked()
+        life.save()
+        if not is_alive():
+            return
+        kept = life.kept()
+        life = _life(world, memory, is_alive)
+        life.resume(kept)
+
+
 def awake(world, memory, is_alive):
     """Readings that never see flash, but for their numbers; a link that goes; a save with some on the way."""
     life = _life(world, memory, is_alive)
@@ -108,7 +125,7 @@ def merged(world, memory, is_alive):
         for _ in range(6):
             _batch(life, 8)
             life.flush()
-            life.segments.close()
+            life.segments._is_closed = True
 
 
 def _full(policies):
@@ -143,6 +160,10 @@ def deliver(world, memory, is_alive):
     life.join()
     life.drain()
     assert life.outbox.is_empty
+    # A segment to which more may be added goes when a number was given that is in none.
+    life.add()
+    life.drain()
+    assert life.outbox.is_empty
     assert life.segments.files == []
 
 
@@ -164,6 +185,7 @@ SCENARIOS = {
     "exchange": (exchange, deliver, _nothing),
     "asleep": (asleep, deliver, _nothing),
     "wakes": (wakes, deliver, _nothing),
+    "hoarding": (hoarding, deliver, _nothing),
     "awake": (awake, deliver, _nothing),
     "merged": (merged, deliver, _nothing),
     "full-oldest": (_full({}), deliver, _dropped),

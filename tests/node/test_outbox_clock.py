@@ -93,7 +93,10 @@ def test_what_is_stored_waits_for_the_clock_after_power_loss(tmp_path: Path) -> 
     assert moments(life) == []
     life.pass_time(5000)
     life.join()
-    assert moments(life) == expected
+    assert moments(life) == expected[:1]
+    life.send()
+    life.acked()
+    assert moments(life) == expected[1:], "behind the numbers that were free to give at the power loss"
 
 
 def test_a_clock_that_is_set_after_storing_still_tells_the_time(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_broken_segment_loses_its_own_readings_only(tmp_path: Path, damage: st
         for _ in range(12):
             life.add(0, 20)
         life.flush()
-        life.segments.close()
+        life.segments._is_closed = True
     life.join()
     life.send(3)
     files = sorted(path for path in (tmp_path / "outbox").iterdir() if path.name != "state")

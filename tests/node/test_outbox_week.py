@@ -3,6 +3,8 @@
 import itertools
 from pathlib import Path
 
+import pytest
+
 from petiole import shedding
 
 from .outbox_rig import Life, World, check
@@ -10,6 +12,32 @@ from .outbox_scenarios import MIXED
 
 DAY = 24 * 60
 MINUTES = 7 * DAY
+
+
+@pytest.mark.parametrize("policies", [{}, {0: shedding.THIN}], ids=["oldest", "thin"])
+def test_a_node_that_stores_a_reading_at_each_wake_fills_all_of_its_flash(
+    tmp_path: Path, policies: dict[int, int]
+) -> None:
+    """A chip that retains nothing: RAM is lost at each sleep, and nobody is there for a week."""
+    world = World()
+    folder = f"{tmp_path}/"
+    life = Life(world, folder, policies=policies, limit=16384)
+    life.join()
+    for _ in range(7 * DAY // 10):
+        life.pass_time(599_000)
+        life.add(0, 60)
+        life.send(0)
+        assert life.save(), "there is no room"
+        kept = life.kept()
+        life = Life(world, folder, policies=policies, limit=16384)
+        life.resume(kept)
+    size = sum(path.stat().st_size for path in (tmp_path / "outbox").iterdir())
+    assert size > 2 * 4096, "of four segments one has just begun, and one has just gone"
+    life.join()
+    life.drain()
+    check(world, world.dropped_total)
+    assert len(world.gateway.got) + world.dropped_total == 7 * DAY // 10
+    assert world.gateway.got[-1][0] == 7 * DAY // 10
 
 
 def test_an_outbox_that_is_full_for_a_week_keeps_what_its_channels_say(tmp_path: Path) -> None:

@@ -36,9 +36,7 @@ class Site:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.bind(("127.0.0.1", 0))
             self.udp_port = int(sock.getsockname()[1])
-        self.config.write_text(
-            f'site = "cabin"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:{self.udp_port}"\n'
-        )
+        self.config.write_text(f'site = "cabin"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:{self.udp_port}"\n')
         self.processes: list[subprocess.Popen[str]] = []
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
