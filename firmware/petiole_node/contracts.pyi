@@ -30,6 +30,7 @@ class Port(Protocol):
     started: Started | None
     woke: bool
     watchdog_ms: int
+    has_littlefs: bool
     flash_deafens_uart: bool
     def now(self) -> int: ...
     def random(self, length: int) -> bytes: ...

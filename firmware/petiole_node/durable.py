@@ -96,7 +96,7 @@ class DurableOutbox(Numbering):
                 is_done = False
         if not is_done:
             self._shed()
-        elif self.dropped_total != self._state.dropped or self._is_clock_news:
+        elif not self._is_dropped_known() or self._is_clock_news:
             self._write_state()
         return is_done
 
@@ -206,7 +206,7 @@ class DurableOutbox(Numbering):
         segments = self._segments
         while len(segments.files) >= segments.limit:
             try:
-                lost = segments.make_room(self._bound(), self._policies)
+                lost = segments.make_room(self._bound(), self._policies, self.dropped_total)
             except OSError as error:
                 if error.errno != _NO_SPACE:
                     raise
@@ -221,7 +221,11 @@ class DurableOutbox(Numbering):
         if number:
             self.dropped_total += number
             self._is_gap = True  # FLOOR tells how many
-            self._write_state()
+            if not self._is_dropped_known():
+                self._write_state()
+
+    def _is_dropped_known(self) -> bool:
+        return self.dropped_total in (self._state.dropped, self._segments.dropped)
 
     def _refuse(self) -> int:
         """The outbox is full: of channels that keep the old, what came in goes. Returns how many readings."""

@@ -37,7 +37,7 @@ class Numbering(Backlog):
         self.is_clock_doubtful = False  # `offset` is by a gateway's clock that nobody has set
         self._is_timeless = False  # readings were stored by the clock of this boot
         self._is_clock_news = False  # what flash should know of it, and does not
-        self.dropped_total = self._state.dropped  # readings thrown away in the life of the outbox
+        self.dropped_total = max(self._state.dropped, segments.dropped)  # in the life of the outbox
         first_kept = self._restore()
         self._find_sources(first_kept)
         self._ram_from = self.next_sequence  # numbers from here on are of readings that are in RAM only
@@ -194,7 +194,7 @@ class Numbering(Backlog):
 
     def _bind_segment(self, file: "list[int]", number: int) -> bool:
         first = self.next_sequence
-        if not self._reserve(first + number, False):
+        if not self._reserve(first + number, file is not self._segments.files[-1]):
             return False
         try:
             self._segments.number(file, first)
@@ -260,7 +260,8 @@ class Numbering(Backlog):
         gap after a power cut. False: it could not be written."""
         state = self._state
         limit = state.limit
-        if following - 1 <= limit and not self._is_rebased:
+        is_known = not self._is_rebased and state.dropped == self.dropped_total  # a mark goes with its segment
+        if following - 1 <= limit and is_known:
             return True
         if following - 1 > limit:
             # Numbers that are left unused without acks must not add up to more than an accept can tell.

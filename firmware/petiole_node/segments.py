@@ -1,10 +1,11 @@
 """Files of the durable outbox: batches of readings in segments.
 
-A segment is a file of batches (petiole.batch) of about one flash block. Its name says its place, `0000002a`, or that it
-replaces all from the first to the last, `0000002a-0000002f`; and the number of its first reading once it has one,
-`0000002a.00001234`: the others have those that follow. What a name of a larger range covers is a leftover of a power
-cut and removed. Every change is one atomic operation of LittleFS: a new file (which may be empty after a power cut), an
-append, a file overwritten in place, a rename, a removal.
+A segment is a file of batches (petiole.batch) of about one flash block. Its name says its place, `0000002a`, and the
+number of its first reading once it has one, `0000002a.00001234`: the others have those that follow. One that was merged
+begins with a mark, a batch of no readings: its boot is the last place of those that it replaces (a file with such a
+place is a leftover of a power cut and removed), its base how many readings had been dropped by then. Every change is
+one atomic operation of LittleFS: a new file (which may be empty after a power cut), an append, a file overwritten in
+place, a rename, a removal.
 """
 
 import os
@@ -15,26 +16,32 @@ from petiole_node import ledger
 MYPY = False  # the type checker takes it for true
 if MYPY:
     from collections.abc import Iterator
-    from io import BufferedWriter
 
 
 SEGMENT = 4096  # bytes: one block of flash, which a file of one byte takes as well
 UNNUMBERED = 3  # segments without numbers that a full outbox has at least: one is written, two are merged
 MIN_SEGMENTS = UNNUMBERED + 1
-_MERGED_BATCH = 1024  # bytes of readings that are in RAM while two segments become one
+_MERGED_BATCH = 1024  # bytes of readings in one piece while two segments become one, which is in RAM as a whole
 _MOMENT_BITS = 4  # of ms: half a year in units of 16 ms is a small integer on boards
 _STATE = "state"
+_ASIDE = "aside"
 
 
 class Segments:
-    """`folder` ends with "/" or is ""; `limit` bytes of flash at most. Everything but `open` may raise OSError."""
+    """`folder` ends with "/" or is ""; `limit` bytes of flash at most. Everything but `open` may raise OSError.
 
-    def __init__(self, folder: str, limit: int) -> None:
+    `is_littlefs`: a file that is overwritten has its old contents until it is closed, and its old or its new ones after
+    a power cut. Elsewhere it is written aside and renamed, which costs LittleFS two pages more.
+    """
+
+    def __init__(self, folder: str, limit: int, is_littlefs: bool = True) -> None:
         self.files: list[list[int]] = []  # [first id, last id, number of its first reading or 0], in order
         self.last_size = 0  # bytes of the last one
         self.next_id = 1
+        self.dropped = 0  # readings, as the marks tell
         self.limit = max(limit // SEGMENT, MIN_SEGMENTS)
         self._folder = folder + "outbox/"
+        self._is_littlefs = is_littlefs
         self._is_closed = True  # the last one takes no more
         self._is_checked = True  # and nothing of it is broken
 
@@ -51,7 +58,11 @@ class Segments:
             names = []
         for file in sorted([_parsed(name) for name in names]):
             if file[0]:
-                self._found(file)
+                file[1] = self._replaced(file)
+                if self.files and file[0] <= self.files[-1][1]:
+                    self._remove(file)
+                else:
+                    self.files.append(file)
         state = self._read_state()
         self.next_id = self.files[-1][1] + 1 if self.files else 1
         self._measure()
@@ -59,18 +70,14 @@ class Segments:
         self._is_checked = False
         return state
 
-    def _found(self, file: "list[int]") -> None:
-        """Files come in order: of those with the same beginning the one that reaches farthest comes last."""
-        if self.files and self.files[-1][0] == file[0]:
-            # A merge that was interrupted: before it was written, or before what it replaces was removed.
-            if not self._is_whole(file):
-                self._remove(_name(file))
-                return
-            self._remove(_name(self.files.pop()))
-        elif self.files and file[1] <= self.files[-1][1]:
-            self._remove(_name(file))
-            return
-        self.files.append(file)
+    def _replaced(self, file: "list[int]") -> int:
+        """The last place of those that are in it."""
+        for part in self._parts(file):
+            if not part.count:
+                self.dropped = max(self.dropped, part.base)
+                return max(file[0], part.boot)
+            break
+        return file[0]
 
     def end(self) -> "tuple[int, int]":
         """(last id, size of that file): grows whenever readings are added."""
@@ -79,12 +86,18 @@ class Segments:
     def forget_empty(self) -> None:
         """Let go of the last segment if nothing in it can be read: a power cut has left it empty."""
         if self.files and not self.count(self.files[-1]):
-            self._remove(_name(self.files.pop()))
+            self._remove(self.files.pop())
             self._is_closed = True
             self._measure()
 
     def batches(self, file: "list[int]") -> "Iterator[batch.Batch]":
         """The readable batches of a segment, one in RAM at a time."""
+        for part in self._parts(file):
+            if part.count:
+                yield part
+
+    def _parts(self, file: "list[int]") -> "Iterator[batch.Batch]":
+        """Its mark, too."""
         offset = 0
         while True:
             try:
@@ -112,7 +125,7 @@ class Segments:
         try:
             self._write(_name(file), data, "wb")
         except OSError:
-            self._remove(_name(file))
+            self._remove(file)
             raise
         self.files.append(file)
         self.last_size = len(data)
@@ -122,8 +135,7 @@ class Segments:
 
     def number(self, file: "list[int]", number: int) -> None:
         """The readings of a segment have the numbers from this one on, or none (0)."""
-        name = self._path(file)
-        os.rename(name, self._path([file[0], file[1], number]))
+        os.rename(self._path(file), self._path([file[0], file[1], number]))
         file[2] = number
 
     def has_room(self, size: int, has_number: bool = False) -> bool:
@@ -142,7 +154,7 @@ class Segments:
             size: int = os.stat(self._path(file))[6]
         except OSError:
             return False
-        return size > 0 and size == sum(part.end for part in self.batches(file))
+        return size > 0 and size == sum(part.end for part in self._parts(file))
 
     def put(self, data: bytes) -> None:
         """Readings without numbers into the last segment, or a new one."""
@@ -169,14 +181,14 @@ class Segments:
             self._measure()
 
     def write_state(self, state: ledger.State) -> None:
-        self._write(_STATE, state.encode(), "wb")
+        self._overwrite(_STATE, [state.encode()])
 
     # Making room -------------------------------------------------------------------------------------------
 
-    def make_room(self, bound: int, policies: "dict[int, int]") -> int:
+    def make_room(self, bound: int, policies: "dict[int, int]", dropped: int) -> int:
         """Have a segment less, throwing away as the policies say; the first `bound` are not touched, nor the last.
 
-        Returns how many readings are gone, -1 if it cannot be done.
+        `dropped`: how many were thrown away before. Returns how many readings are gone, -1 if it cannot be done.
         """
         free = self.files[bound:-1]
         if not free:
@@ -186,9 +198,9 @@ class Segments:
         lost = -1
         if len(free) > 1:
             at = _pair(free)
-            lost = self._merge(free[at], free[at + 1], policies, True)
+            lost = self._merge(free[at], free[at + 1], policies, True, dropped)
             if lost < 0:
-                lost = self._merge(free[0], free[1], policies, False)
+                lost = self._merge(free[0], free[1], policies, False, dropped)
         return lost
 
     def drop(self, file: "list[int]") -> int:
@@ -197,7 +209,9 @@ class Segments:
         self.remove(file)
         return number
 
-    def _merge(self, older: "list[int]", newer: "list[int]", policies: "dict[int, int]", is_gentle: bool) -> int:
+    def _merge(
+        self, older: "list[int]", newer: "list[int]", policies: "dict[int, int]", is_gentle: bool, dropped: int
+    ) -> int:
         """Make one segment of two. Returns how many readings are gone, -1 if it would be too large."""
         channels = bytearray()
         sizes: list[int] = []
@@ -206,7 +220,7 @@ class Segments:
         moment = distance = 0
         bases: dict[int, int] = {}
         boot = -1
-        room = SEGMENT - SEGMENT // _MERGED_BATCH * batch.OVERHEAD
+        room = SEGMENT - (SEGMENT // _MERGED_BATCH + 1) * batch.OVERHEAD
         for file in (older, newer):
             for part in self.batches(file):
                 if part.boot != boot:
@@ -233,28 +247,25 @@ class Segments:
             self.remove(older)
             self.remove(newer)
             return len(kept)
-        merged = [older[0], newer[1], 0]
-        try:
-            with open(self._path(merged), "wb") as stream:
-                self._copy((older, newer), kept, bases, stream)
-        except OSError:
-            self._remove(_name(merged))
-            raise
-        at = self.files.index(older)
-        self.files[at : at + 2] = [merged]
-        self._remove(_name(older))  # first: without it nobody asks whether the merged one is whole
-        self._remove(_name(newer))
+        dropped += len(kept) - number
+        pieces = [batch.build(newer[1], dropped, 0, b"")]
+        self._copy((older, newer), kept, bases, pieces)
+        self._overwrite(_name(older), pieces)
+        self.dropped = dropped
+        older[1] = newer[1]
+        self.files.remove(newer)
+        self._remove(newer)
         return len(kept) - number
 
     def _copy(
-        self, files: "tuple[list[int], ...]", kept: bytearray, bases: "dict[int, int]", stream: "BufferedWriter"
+        self, files: "tuple[list[int], ...]", kept: bytearray, bases: "dict[int, int]", pieces: "list[bytes]"
     ) -> None:
         position = boot = number = 0
         body = bytearray()
         for file in files:
             for part in self.batches(file):
                 if number and (part.boot != boot or len(body) > _MERGED_BATCH):
-                    stream.write(batch.build(boot, bases[boot], number, body))
+                    pieces.append(batch.build(boot, bases[boot], number, body))
                     body = bytearray()
                     number = 0
                 boot = part.boot
@@ -264,7 +275,7 @@ class Segments:
                         number += 1
                     position += 1
         if number:
-            stream.write(batch.build(boot, bases[boot], number, body))
+            pieces.append(batch.build(boot, bases[boot], number, body))
 
     # Files -------------------------------------------------------------------------------------------------
 
@@ -275,10 +286,17 @@ class Segments:
         with open(self._folder + name, mode) as stream:
             stream.write(data)
 
-    def _remove(self, name: str) -> None:
+    def _overwrite(self, name: str, pieces: "list[bytes]") -> None:
+        with open(self._folder + (name if self._is_littlefs else _ASIDE), "wb") as stream:
+            for piece in pieces:
+                stream.write(piece)
+        if not self._is_littlefs:
+            os.rename(self._folder + _ASIDE, self._folder + name)
+
+    def _remove(self, file: "list[int]") -> None:
         """What stays is found again when the outbox is opened."""
         try:
-            os.remove(self._folder + name)
+            os.remove(self._path(file))
         except OSError:
             pass
 
@@ -297,19 +315,16 @@ class Segments:
 
 
 def _name(file: "list[int]") -> str:
-    first, last, number = file
-    name = f"{first:08x}"
-    if last != first:
-        name += f"-{last:08x}"
-    return name + f".{number:08x}" if number else name
+    name = f"{file[0]:08x}"
+    return name + f".{file[2]:08x}" if file[2] else name
 
 
 def _parsed(name: str) -> "list[int]":
-    """[first id, last id, number] of a segment; zeros of another file."""
+    """[id, the same, number] of a segment; zeros of another file."""
     place, _, number = name.partition(".")
-    first, _, last = place.partition("-")
     try:
-        file = [int(first, 16), int(last or first, 16), int(number or "0", 16)]
+        id = int(place, 16)
+        file = [id, id, int(number or "0", 16)]
     except ValueError:
         return [0, 0, 0]
     return file if _name(file) == name else [0, 0, 0]

@@ -34,7 +34,7 @@ class Store:
         policies: "dict[int, int]",
         tell: "Callable[[list[Measured]], None]",
     ) -> None:
-        segments = Segments(port.path(""), settings["outbox_bytes"])
+        segments = Segments(port.path(""), settings["outbox_bytes"], port.has_littlefs)
         self.outbox = DurableOutbox(segments, boot, retained, policies, settings["outbox"])
         self._port = port
         self._quiet = Quiet(port.flash_deafens_uart and any(link["kind"] == "uart" for link in settings["links"]))

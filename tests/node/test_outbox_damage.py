@@ -8,7 +8,7 @@ import pytest
 
 from petiole import cbor, shedding
 from petiole.errors import QueueFull
-from petiole_node import segments
+from petiole_node import ledger, segments
 
 from .outbox_rig import Life, Memory, World, check
 
@@ -139,6 +139,50 @@ def test_a_broken_segment_loses_its_own_readings_only(tmp_path: Path, damage: st
     assert got == sorted(set(got))
 
 
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "outbox").iterdir()}
+
+
+def test_a_merge_that_power_loss_ended_halfway_repeats_nothing_and_counts_what_it_dropped(tmp_path: Path) -> None:
+    world = World()
+    life = boot(world, tmp_path, policies={0: shedding.THIN}, limit=4 * 640)
+    before: dict[str, bytes] = {}
+    while not life.outbox.dropped_total:
+        before = files(tmp_path)
+        for _ in range(8):
+            life.add(0, 20)
+        assert life.flush()
+    gone = {name: data for name, data in before.items() if name not in files(tmp_path)}
+    assert len(gone) == 1, "of two segments one has the readings of both"
+    for name, data in gone.items():
+        (tmp_path / "outbox" / name).write_bytes(data)
+    life = boot(world, tmp_path)
+    assert life.outbox.dropped_total > 0
+    got = finish(world, tmp_path)
+    assert len(got) + life.outbox.dropped_total == world.value
+    check(world, life.outbox.dropped_total)
+
+
+def test_a_process_that_is_killed_while_it_overwrites_a_file_still_has_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*names: str) -> None:
+        raise OSError(5, "EIO")
+
+    store = segments.Segments(f"{tmp_path}/", 4096, False)
+    state = store.open() or ledger.State()
+    state.limit = 7
+    store.write_state(state)
+    with monkeypatch.context() as patched:
+        patched.setattr("os.rename", killed)
+        state.limit = 8
+        with pytest.raises(OSError, match="EIO"):
+            store.write_state(state)
+    kept = segments.Segments(f"{tmp_path}/", 4096, False).open()
+    assert kept is not None
+    assert kept.limit == 7
+
+
 @pytest.mark.parametrize("state", [b"", b"\xff" * 40, None])
 def test_a_lost_state_makes_the_gateway_say_where_to_go_on(tmp_path: Path, state: bytes | None) -> None:
     world = World()
@@ -193,6 +237,27 @@ def test_another_outbox_of_the_device_makes_it_number_anew(tmp_path: Path) -> No
     life.flush()
     assert finish(world, tmp_path) == [11, 12, 13]
     assert world.gateway.taken == 5003
+
+
+def test_what_was_stored_with_numbers_that_count_no_more_gets_others_and_is_not_taken_for_durable(
+    tmp_path: Path,
+) -> None:
+    world = World()
+    life = boot(world, tmp_path)
+    life.join()
+    for _ in range(2):
+        for _ in range(15):
+            life.add(0, 20)
+        assert life.flush()
+        life.send(0)
+    assert len([name for name in files(tmp_path) if "." in name]) == 2, "segments with numbers"
+    world.gateway.taken = 5000  # by a node with the same key
+    for _ in range(2):  # the first is reset before anything has arrived, and when it had a look at one segment only
+        life = boot(world, tmp_path, window=4)
+        life.join()
+        life.send(0)
+        assert [item.sequence for item in life.outbox.items] == [5001, 5002, 5003, 5004]
+    assert finish(world, tmp_path) == list(range(1, 31))
 
 
 def test_readings_are_bounded_in_ram(tmp_path: Path) -> None:
@@ -277,11 +342,12 @@ def test_flash_that_takes_nothing_costs_readings_but_no_number(
     life.send(4, 2)
     life.flush()
 
-    def broken(self: segments.Segments, name: str, data: bytes, mode: str) -> None:
+    def broken(self: segments.Segments, name: str, data: object, mode: str = "") -> None:
         raise OSError(5, "EIO")
 
     with monkeypatch.context() as patched:
         patched.setattr(segments.Segments, "_write", broken)
+        patched.setattr(segments.Segments, "_overwrite", broken)
         for i in range(300):
             life.publish(i % 2, 20)
             if i % 10 == 9:

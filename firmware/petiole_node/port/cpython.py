@@ -108,6 +108,7 @@ class UdpSocket:
 
 class Port(state.StateFiles):
     name = "cpython"
+    has_littlefs = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -19,6 +19,7 @@ class StateFiles:
     is_continued = False  # the clock goes on from before that sleep, so it is the same boot
     watchdog_ms = 0  # of the one that runs
     started: "Started | None" = None  # what has started the node, and wants to know that it works
+    has_littlefs = True  # an overwritten file has its old or its new contents after a power cut
     flash_deafens_uart = False  # writing a file loses what a UART receives meanwhile
 
     def __init__(self) -> None:

@@ -15,6 +15,7 @@ RESET_CODE = 10  # the exit code by which whoever started the process knows a re
 
 class Port(MicroPythonPort):
     name = "unix"
+    has_littlefs = False
 
     def __init__(self) -> None:
         super().__init__()
