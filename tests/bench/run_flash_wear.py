@@ -113,6 +113,16 @@ def reading_a_wake(bench):
         bench.save()
 
 
+def alone(bench):
+    # A chip that retains nothing: a reading that is not in flash is lost with the sleep.
+    for _ in range(512):
+        bench.boot()
+        bench.add(1)
+        bench.call(bench.outbox.fill, 0)
+        bench.save()
+    bench.drain()
+
+
 def online(bench):
     for _ in range(1024):
         bench.add(1)
@@ -136,6 +146,8 @@ CYCLES = (
     ("8 readings, sleep; every wake online, stored first", every_wake, False, {}, 128 * 1024),
     ("the same, every 4th, with retained memory", sleepy, True, {}, 128 * 1024),
     ("the same, every wake, with retained memory", every_wake, True, {}, 128 * 1024),
+    ("a reading, sleep; nobody there for 512 wakes", alone, False, {}, 128 * 1024),
+    ("the same, with retained memory", alone, True, {}, 128 * 1024),
     ("awake and online, one by one", online, False, {}, 128 * 1024),
     ("offline for a week, oldest dropped", week, False, {}, 32 * 1024),
     ("offline for a week, thinned", week, False, {0: shedding.THIN, 1: shedding.THIN}, 32 * 1024),
