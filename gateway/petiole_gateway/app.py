@@ -18,6 +18,7 @@ from .hub.policy import Policy
 from .hub.ports import Link, Logger, Place
 from .hub.readings import printable
 from .hub.unreadable import Unreadable
+from .leaf import leaf_server
 from .links.udp import UdpLink
 from .log import configure
 from .monitoring.status import Status
@@ -26,6 +27,7 @@ from .nats.barrier import Durability
 from .nats.connection import Connection, connect
 from .nats.errors import NotConnectedError
 from .nats.leaf_server import LeafServer
+from .nats.leaf_unit import LeafUnit
 from .nats.mailbox_store import MailboxStore
 from .nats.presence_store import PresenceStore
 from .nats.records import BucketRecords
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 # A commit takes 0.1 s, an SD card that is busy some seconds; systemd would wait 90 s.
 DRAIN_TIMEOUT_S = 5.0
 BARRIER_TIMEOUT_S = 10.0
-# Unanswered pings on the leaf's link; one more ends it.
-PING_MAX = 2
 
 
 class Gateway:
@@ -70,7 +70,7 @@ class Gateway:
         self.logger = logger or configure(config.log.level, config.log.format)
         self.ports: SerialPorts
         self.udp: UdpLink | None = None
-        self.leaf: LeafServer | None = None
+        self.leaf: LeafServer | LeafUnit | None = None
         self.hub: Hub
         self.mail: MailboxStore | None = None
         self.presences: PresenceStore | None = None
@@ -250,23 +250,7 @@ class Gateway:
                 supervisor=self.supervisor,
                 inbox_prefix=site_inbox(self.config.site),
             )
-        self.leaf = LeafServer(
-            self.config.site,
-            self.config.leaf_dir,
-            hub_urls=nats.hub,
-            hub_credentials=nats.hub_credentials,
-            client_port=nats.port or None,
-            binary=nats.binary,
-            settings={
-                "ping_interval_s": nats.hub_timeout_s / (PING_MAX + 1),
-                "ping_max": PING_MAX,
-                "ignore_discovered_servers": nats.ignore_discovered_servers,
-            },
-            on_log=self._leaf_said,
-            on_link=self._hub_link_changed,
-            on_exit=lambda code: self.logger.error("leaf_server_ended", code=code),
-            supervisor=self.supervisor,
-        )
+        self.leaf = self._leaf_unit() if nats.leaf_unit else self._leaf_server()
         await self.leaf.start()
         self._stack.push_async_callback(self.leaf.stop)
         access = self.leaf.access
@@ -277,6 +261,25 @@ class Gateway:
             password=access.password,
             supervisor=self.supervisor,
             inbox_prefix=site_inbox(self.config.site),
+        )
+
+    def _leaf_server(self) -> LeafServer:
+        return leaf_server(
+            self.config,
+            on_log=self._leaf_said,
+            on_link=self._hub_link_changed,
+            on_exit=lambda code: self.logger.error("leaf_server_ended", code=code),
+            supervisor=self.supervisor,
+        )
+
+    def _leaf_unit(self) -> LeafUnit:
+        return LeafUnit(
+            self.config.leaf_dir,
+            hub_urls=self.config.nats.hub,
+            on_link=self._hub_link_changed,
+            on_restart=lambda: self.logger.warning("leaf_server_restarted"),
+            on_hang=lambda: self.logger.error("leaf_server_hangs"),
+            supervisor=self.supervisor,
         )
 
     def _hub_link_changed(self, up: bool) -> None:
@@ -341,13 +344,15 @@ class Gateway:
     def parts(self) -> list[Part]:
         """What must get on with its work while the gateway runs; valid after `start`."""
         udp, leaf = self.udp, self.leaf
-        found: list[Part] = [StoreProgress(self.store, is_ours=leaf is not None)]
+        # A service of its own is not started again with us.
+        ours = leaf if isinstance(leaf, LeafServer) else None
+        found: list[Part] = [StoreProgress(self.store, is_ours=ours is not None)]
         found.append(TaskProgress(lambda: self.ports.tasks))
         found.append(SupervisedProgress(self.supervisor))
         if udp is not None:
             found.append(SocketProgress(lambda: udp.is_open))
-        if leaf is not None:
-            found.append(LeafProgress(leaf, JetStreamApi(self.connection.client)))
+        if ours is not None:
+            found.append(LeafProgress(ours, JetStreamApi(self.connection.client)))
         return found
 
     # End ---------------------------------------------------------------------------------------------------

@@ -12,11 +12,11 @@ import pytest
 from petiole_gateway.nats.private_file import read_private
 from petiole_tools.cli import main
 from petiole_tools.service import places
-from petiole_tools.service.unit import gateway_unit
+from petiole_tools.service.unit import gateway_unit, leaf_server_unit
 
 # Of 10. What is left: serial ports, the network, netlink, /proc (the kernel's boot id), and the question whether the
 # clock is right. That is systemd 252's figure, others weigh a little differently.
-MAX_EXPOSURE = 1.9
+MAX_EXPOSURE = {places.UNIT: 1.9, places.LEAF_UNIT: 1.4}
 
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="no systemd-analyze: install the Debian package systemd"
@@ -163,6 +163,60 @@ def test_uninstalling_keeps_settings_keys_and_state_and_a_purge_does_not(image: 
     assert not state.exists()
 
 
+def test_a_leaf_server_of_its_own_comes_stays_and_goes(image: Image) -> None:
+    def ran(*words: str) -> list[str]:
+        return [
+            line.removeprefix("run     systemctl ")
+            for line in image.petiole(*words, "--dry-run")[1]
+            if line.startswith("run     systemctl ")
+        ]
+
+    assert image.petiole("gateway", "install")[0] == 0
+    before = image.files()
+    assert ran("gateway", "install", "--leaf-unit") == [
+        f"stop {places.UNIT}",  # one store has one server
+        "daemon-reload",
+        f"enable {places.LEAF_UNIT}",
+        f"restart {places.LEAF_UNIT}",
+        f"enable {places.UNIT}",
+        f"restart {places.UNIT}",
+    ]
+    assert image.petiole("gateway", "install", "--leaf-unit")[1] == [
+        f"wrote {places.UNIT_FILE}",
+        f"wrote {places.LEAF_UNIT_FILE}",
+    ]
+    text = image.at(places.UNIT_FILE).read_text()
+    assert " gateway run --leaf-unit\n" in text
+    assert f"Wants={places.LEAF_UNIT}\n" in text
+    assert " gateway leaf\n" in image.at(places.LEAF_UNIT_FILE).read_text()
+
+    assert image.petiole("gateway", "install")[1] == ["everything was up to date"], "as it is"
+    # It outlives an upgrade of the gateway.
+    assert f"start {places.LEAF_UNIT}" in ran("gateway", "install")
+    assert f"stop {places.UNIT}" not in ran("gateway", "install")
+
+    assert ran("gateway", "install", "--no-leaf-unit")[:2] == [
+        f"stop {places.UNIT}",
+        f"disable --now {places.LEAF_UNIT}",
+    ]
+    assert image.petiole("gateway", "install", "--no-leaf-unit")[0] == 0
+    assert image.files() == before
+
+    assert image.petiole("gateway", "install", "--leaf-unit")[0] == 0
+    assert f"disable --now {places.LEAF_UNIT}" in ran("gateway", "uninstall")
+    assert image.petiole("gateway", "uninstall", "--purge")[0] == 0
+    assert image.files() == {}
+
+
+def test_a_server_that_runs_elsewhere_is_none_to_make_a_service_of(image: Image, tmp_path: Path) -> None:
+    given = tmp_path / "mine.toml"
+    given.write_text('[nats]\nurl = "nats://h:1"\nstore_dir = "/"\n')
+    code, _, err = image.petiole("--config", str(given), "gateway", "install", "--leaf-unit")
+    assert (code, len(err)) == (1, 2)
+    assert "url names a server that runs" in err[0]
+    assert image.files() == {}
+
+
 def test_who_is_not_root_is_told_the_whole_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,15 +245,23 @@ def test_a_program_in_a_folder_that_services_do_not_see_is_made_visible(folder: 
     assert ("ProtectHome=tmpfs" if folder.startswith("/home") else "ProtectHome=yes") in lines
 
 
+UNITS = {
+    places.UNIT: lambda: gateway_unit(Path("/usr/bin/true"), has_leaf_unit=True),
+    places.LEAF_UNIT: lambda: leaf_server_unit(Path("/usr/bin/true")),
+}
+
+
 @needs_systemd
-def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
-    unit = tmp_path / places.UNIT
-    unit.write_text(gateway_unit(Path("/usr/bin/true")))
+@pytest.mark.parametrize("name", UNITS)
+def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path, name: str) -> None:
+    for each, text in UNITS.items():
+        (tmp_path / each).write_text(text())
+    unit = tmp_path / name
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    unit.write_text(unit.read_text().replace("KillMode=mixed", "KillMode=gently"))
+    unit.write_text(unit.read_text().replace("Restart=always", "Restart=always\nKillMode=gently"))
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(unit)], capture_output=True, text=True, check=False, timeout=60
     )
@@ -207,14 +269,15 @@ def test_systemd_finds_no_fault_in_the_unit(tmp_path: Path) -> None:
 
 
 @needs_systemd
-def test_the_service_is_exposed_no_more_than_it_must(tmp_path: Path) -> None:
-    exposure = exposed(tmp_path / places.UNIT, lambda text: text)
-    assert exposure <= MAX_EXPOSURE
-    assert exposed(tmp_path / places.UNIT, lambda text: text.replace("CapabilityBoundingSet=\n", "")) > exposure
+@pytest.mark.parametrize("name", UNITS)
+def test_the_service_is_exposed_no_more_than_it_must(tmp_path: Path, name: str) -> None:
+    exposure = exposed(tmp_path / name, lambda text: text)
+    assert exposure <= MAX_EXPOSURE[name]
+    assert exposed(tmp_path / name, lambda text: text.replace("CapabilityBoundingSet=\n", "")) > exposure
 
 
 def exposed(unit: Path, change: Callable[[str], str]) -> float:
-    unit.write_text(change(gateway_unit(Path("/usr/bin/true"))))
+    unit.write_text(change(UNITS[unit.name]()))
     done = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", str(unit)],
         capture_output=True,

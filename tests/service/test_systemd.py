@@ -188,6 +188,43 @@ def test_install_makes_a_service_of_a_program_in_somebodys_home(system: System) 
     assert leftovers(system) == []
 
 
+def test_a_leaf_server_of_its_own_outlives_the_gateway_and_is_started_again(system: System) -> None:
+    program = "/home/pi/petiole/bin/petiole"
+    cli = [program, "--config", str(places.CONFIG_FILE)]
+
+    def leaf() -> int:
+        return int(system.run("systemctl", "show", places.LEAF_UNIT, "-P", "MainPID").stdout)
+
+    system.run(program, "gateway", "install", check=True)
+    system.wait_for("running gateway", lambda: active(system), 120)
+    system.run(*cli, "device", "add", "loft", check=True)
+    system.run(program, "gateway", "install", "--leaf-unit", check=True)
+    system.wait_for("running gateway", lambda: active(system), 120)
+    first = leaf()
+    assert first == leaf_pid(system), "the service is the server"
+    assert "loft" in system.run(*cli, "device", "list", check=True).stdout, "the store is the same"
+
+    gateway = system.show("MainPID")
+    system.run("systemctl", "restart", "petiole-gateway", check=True)
+    assert system.show("MainPID") != gateway
+    assert leaf() == first
+    gateway = system.show("MainPID")
+    system.run("systemctl", "kill", "--signal=KILL", places.LEAF_UNIT, check=True)
+    system.wait_for("another leaf server", lambda: leaf() not in (0, first), 60)
+    listed = system.wait_for("an answer", lambda: system.run(*cli, "device", "list").stdout, 60)
+    assert "loft" in listed
+    assert system.show("MainPID") == gateway, "the gateway went on"
+
+    system.run(program, "gateway", "install", "--no-leaf-unit", check=True)
+    system.wait_for("running gateway", lambda: active(system), 120)
+    assert leaf() == 0
+    assert "loft" in system.run(*cli, "device", "list", check=True).stdout
+    system.run(program, "gateway", "install", "--leaf-unit", check=True)
+    system.run(program, "gateway", "uninstall", "--purge", check=True)
+    assert leaf() == 0
+    assert leftovers(system) == []
+
+
 def test_a_service_is_restored_from_its_backup_by_root(system: System) -> None:
     password = ["env", "PETIOLE_BACKUP_PASSWORD=a long sentence of nobody"]
     system.run("dpkg", "-i", "/root/petiole.deb", check=True)

@@ -22,7 +22,7 @@ from petiole_gateway.settings.example import example
 from petiole_tools.failure import CliError, explain
 from petiole_tools.service import places
 from petiole_tools.service.udev import udev_rules
-from petiole_tools.service.unit import gateway_unit
+from petiole_tools.service.unit import gateway_unit, leaf_server_unit
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
@@ -128,6 +128,11 @@ def _system_files(stage: Path, version: str) -> None:
     files: dict[Path, tuple[bytes, int]] = {
         PROGRAM: (_PROGRAM.encode(), 0o755),
         places.PACKAGED_UNIT_FILE: (gateway_unit(PREFIX / "bin" / "petiole", mark=MARK).encode(), 0o644),
+        # Not enabled: it is for who wants it.
+        places.PACKAGED_UNIT_FILE.with_name(places.LEAF_UNIT): (
+            leaf_server_unit(PREFIX / "bin" / "petiole", mark=MARK).encode(),
+            0o644,
+        ),
         Path("/lib/udev/rules.d") / places.UDEV_FILE.name: (udev_rules(MARK).encode(), 0o644),
         places.CONFIG_FILE: ((state + example()).encode(), 0o644),
         documents / "copyright": ((ROOT / "packaging" / "debian" / "copyright").read_bytes(), 0o644),

@@ -123,9 +123,9 @@ class DataDirBusyError(ServerError):
     """Another process of this program already works in the data directory."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is in use by another gateway process")
+        super().__init__(f"{path} is in use by another gateway process, or by a leaf server that is a service")
         self.path = path
-        self.hint = "stop the other process, or give this one its own data directory"
+        self.hint = "stop the other (`systemctl stop petiole-leaf`), or give this one its own data directory"
 
 
 class LinkError(NatsError):

@@ -38,6 +38,11 @@ class DataDirLock:
             raise DataDirBusyError(self._path.parent) from error
         self._descriptor = descriptor
 
+    def outlive_exec(self) -> None:
+        """The program that replaces this process holds it, too."""
+        if self._descriptor is not None:
+            os.set_inheritable(self._descriptor, True)
+
     def release(self) -> None:
         """Let another process have it; harmless when not held."""
         if self._descriptor is not None:

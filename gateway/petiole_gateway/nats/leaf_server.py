@@ -6,9 +6,11 @@ import asyncio
 import collections
 import contextlib
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 import structlog
 
@@ -27,7 +29,7 @@ from .leaf_pidfile import (
 )
 from .leaf_watchdog import PATIENCE_S, LinkWatchdog
 from .monitor import fetch_json
-from .ports import free_ports
+from .ports import free_ports, is_free
 from .private_file import write_private
 
 # A million stored messages are recovered in 2 s on a PC; a Pi with an SD card is assumed twenty times slower.
@@ -147,12 +149,7 @@ class LeafServer:
             self._lock.release()
             raise
         self.store_dir.mkdir(exist_ok=True)
-        write_access(
-            self.data_dir,
-            url=f"nats://127.0.0.1:{client_port}",
-            monitor_url=f"http://127.0.0.1:{monitor_port}",
-            site=self.site,
-        )
+        self._write_access(client_port, monitor_port)
         self._tasks.append(
             self._supervisor.keep(
                 "the leaf server", lambda: self._supervise(binary, client_port, monitor_port), is_vital=True
@@ -167,6 +164,23 @@ class LeafServer:
                 patience_s=self._patience_s,
             )
             self._tasks.append(self._supervisor.keep("the leaf's link", self._watchdog.run))
+
+    async def become(self) -> NoReturn:
+        """Replace this process by the server, for a service manager that watches it. The errors of `start`."""
+        binary = self._binary or find_nats_server().path
+        self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._lock.acquire()
+        self._lock.outlive_exec()
+        await end_stale_server(self.data_dir)
+        client_port, monitor_port = self._choose_ports(fresh=False)
+        if not (is_free(client_port) and is_free(monitor_port)):
+            client_port, monitor_port = self._choose_ports(fresh=True)
+        self._write_config(client_port, monitor_port)
+        self.store_dir.mkdir(exist_ok=True)
+        self._write_access(client_port, monitor_port)
+        config = (self.data_dir / CONFIG_FILE).absolute()
+        remember_server(self.data_dir, os.getpid(), config)
+        os.execv(binary, [str(binary), "-c", str(config)])  # noqa: S606 - no shell is meant
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after 10 s. Harmless when not running."""
@@ -219,6 +233,14 @@ class LeafServer:
             **self._extra,  # type: ignore[arg-type]
         )
         write_private(self.data_dir / CONFIG_FILE, render_leaf_config(settings).encode())
+
+    def _write_access(self, client_port: int, monitor_port: int) -> None:
+        write_access(
+            self.data_dir,
+            url=f"nats://127.0.0.1:{client_port}",
+            monitor_url=f"http://127.0.0.1:{monitor_port}",
+            site=self.site,
+        )
 
     async def _launch(self, binary: Path, client_port: int, monitor_port: int) -> None:
         config = (self.data_dir / CONFIG_FILE).absolute()

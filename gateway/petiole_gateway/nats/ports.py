@@ -15,3 +15,14 @@ def free_ports(count: int, host: str = "127.0.0.1") -> list[int]:
     finally:
         for each in sockets:
             each.close()
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether nobody listens there at the moment."""
+    with socket.socket() as one:
+        one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what an ended server has left there is nobody
+        try:
+            one.bind((host, port))
+        except OSError:
+            return False
+        return True

@@ -145,7 +145,8 @@ class NatsConfig(_Section):
     `hub_timeout_s`: a link to the hub that is silent for so long is dead, and opened anew. `ignore_discovered_servers`:
     only the addresses in `hub` are used, never those that the hub's cluster tells; behind a tunnel or a proxy.
     `linked_to_hub`: a hub takes the readings from the server at `url`, so none goes before it has; false for a server
-    that is all there is, where the oldest go when the store is full.
+    that is all there is, where the oldest go when the store is full. `leaf_unit`: our own server is a service of its
+    own (`petiole gateway install --leaf-unit`) with these settings; the gateway waits for it and starts none.
     """
 
     url: Annotated[str, _url("nats", "tls")] | None = None
@@ -161,6 +162,7 @@ class NatsConfig(_Section):
     ignore_discovered_servers: bool = False
     port: Annotated[int, Field(ge=0, le=65535)] = 0
     binary: ExistingFile | None = None
+    leaf_unit: bool = False
 
     store_max_bytes: Annotated[int, Field(ge=MIN_STORE_BYTES)] = DEFAULT_STORE_BYTES
     durability: Literal["power-loss", "crash"] = "power-loss"
@@ -177,7 +179,15 @@ class NatsConfig(_Section):
                 if getattr(self, key) not in (None, True):
                     raise _about(key, "is for a running server, and no url is given", "give url, or leave it out")
         else:
-            for key in ("hub", "hub_credentials", "hub_timeout_s", "ignore_discovered_servers", "port", "binary"):
+            for key in (
+                "hub",
+                "hub_credentials",
+                "hub_timeout_s",
+                "ignore_discovered_servers",
+                "port",
+                "binary",
+                "leaf_unit",
+            ):
                 if key in self.model_fields_set:
                     meant = "set up the link to the hub in that server's own configuration, or leave url out"
                     raise _about(key, "is for the server that the gateway starts, and url names another", meant)

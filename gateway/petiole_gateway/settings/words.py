@@ -61,6 +61,10 @@ WORDS: dict[tuple[str, str], tuple[str, str | None]] = {
     ),
     ("nats", "port"): ("Port of the gateway's own leaf server on 127.0.0.1; 0 takes a free one and keeps it.", None),
     ("nats", "binary"): ("The nats-server program; without, the one that was installed with petiole.", '"nats-server"'),
+    ("nats", "leaf_unit"): (
+        "The leaf server is a service of its own, petiole-leaf, with these settings: the gateway waits for it.",
+        None,
+    ),
     ("nats", "store_max_bytes"): ("Room for readings. When it is used up, the oldest go that the hub has.", None),
     ("nats", "durability"): (
         '"power-loss": a reading is acknowledged when it is on the disk; "crash": when the server has it.',

@@ -43,6 +43,9 @@ def run_gateway(
     metrics: Annotated[
         str | None, typer.Option(metavar="HOST:PORT", help="Where /metrics and /healthz are; 'off' for nowhere.")
     ] = None,
+    leaf_unit: Annotated[
+        bool, typer.Option("--leaf-unit", help="The leaf server is a service of its own: wait for it, start none.")
+    ] = False,
     log_level: Annotated[
         str | None,
         typer.Option(envvar="PETIOLE_LOG_LEVEL", metavar="LEVEL", help="debug, info, warning or error."),
@@ -69,10 +72,24 @@ def run_gateway(
         overrides["metrics"] = {"enabled": False} if metrics == "off" else {"enabled": True, "listen": metrics}
     if hub or hub_creds:
         overrides["nats"] = {"hub": hub or []} | ({"hub_credentials": str(hub_creds.absolute())} if hub_creds else {})
+    if leaf_unit:
+        overrides.setdefault("nats", {})["leaf_unit"] = True
     log = {"level": log_level, "format": log_format}
     if any(log.values()):
         overrides["log"] = {name: value for name, value in log.items() if value}
     run(serve(options_of(context).settings(overrides)))
+
+
+@app.command("leaf", epilog=examples("petiole gateway leaf --config /etc/petiole/gateway.toml"))
+def leaf(context: typer.Context) -> None:
+    """Be the leaf server of a gateway that has the same settings, for a service of its own.
+
+    This process becomes nats-server; `petiole gateway run --leaf-unit` waits for it. The store is the one that the
+    gateway's own server has, so either may run it, one at a time.
+    """
+    from petiole_tools.gateway_process import run_leaf
+
+    run(run_leaf(options_of(context).settings({})))
 
 
 def serial_port(text: str) -> dict[str, Any]:
@@ -94,10 +111,19 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print every file and co
         "sudo petiole gateway install",
         "petiole gateway install --dry-run",
         "sudo petiole gateway install --config gateway.toml",
+        "sudo petiole gateway install --leaf-unit",
     ),
 )
 def install(
     context: typer.Context,
+    leaf_unit: Annotated[
+        bool | None,
+        typer.Option(
+            "--leaf-unit/--no-leaf-unit",
+            help="The leaf server is a service of its own, petiole-leaf, or the gateway's again; left out: as it is.",
+            show_default=False,
+        ),
+    ] = None,
     root: Root = Path("/"),
     dry_run: DryRun = False,
 ) -> None:
@@ -108,7 +134,7 @@ def install(
     """
     from petiole_tools.service import commands
 
-    commands.install(options_of(context), root, dry_run=dry_run)
+    commands.install(options_of(context), root, leaf_unit=leaf_unit, dry_run=dry_run)
 
 
 @app.command(

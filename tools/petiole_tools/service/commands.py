@@ -11,14 +11,14 @@ from .installation import Target, install_plan, uninstall_plan
 from .plan import Plan
 
 
-def install(options: Options, root: Path, *, dry_run: bool) -> None:
+def install(options: Options, root: Path, *, leaf_unit: bool | None, dry_run: bool) -> None:
     """Install or upgrade. CliError, ConfigError."""
     target = Target(root.absolute(), dry_run)
     target.check()
     given = options.config
     if given is not None and given.absolute() == places.CONFIG_FILE:
         given = None
-    if not _carry_out(install_plan(target, given), target, "everything was up to date"):
+    if not _carry_out(install_plan(target, given, leaf_unit), target, "everything was up to date"):
         return
     if target.is_here:
         print("the gateway runs: `systemctl status petiole-gateway`")

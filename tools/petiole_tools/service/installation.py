@@ -15,7 +15,7 @@ from petiole_tools.failure import CliError
 from . import places
 from .plan import NewFile, Plan
 from .udev import udev_rules
-from .unit import gateway_unit
+from .unit import gateway_unit, leaf_server_unit
 
 _STATE_LINE = f'state_dir = "{places.STATE_DIR}"  # the service\'s; systemd makes it\n'
 _KEY_SIZE = 32
@@ -49,15 +49,22 @@ class Target:
             raise CliError("a service is installed by root", f"sudo {_program()} {words}")
 
 
-def install_plan(target: Target, given: Path | None) -> Plan:
+def install_plan(target: Target, given: Path | None, leaf_unit: bool | None = None) -> Plan:
     """What has to be done for a service with the settings file `given`, or the ones that are there, or an example.
 
+    `leaf_unit`: whether the leaf server is a service of its own; None: as it is.
     CliError or ConfigError, before anything is done, for what cannot become a service.
     """
     plan = Plan(target.root)
     _check_units(plan)
     text, config = _settings(plan, given)
-    unit = gateway_unit(_program(), visible=_folders())
+    had_leaf = plan.at(places.LEAF_UNIT_FILE).exists()
+    has_leaf = had_leaf if leaf_unit is None else leaf_unit
+    if has_leaf and not config.nats.is_embedded:
+        raise CliError(
+            "[nats] url names a server that runs, so there is none to make a service of", "leave out url or --leaf-unit"
+        )
+    unit = gateway_unit(_program(), visible=_folders(), has_leaf_unit=has_leaf)
     plan.folders = {places.CONFIG_FILE.parent: 0o755, places.CREDENTIALS_DIR: 0o700}
     plan.files = [
         NewFile(places.KEY_FILE, lambda: _key(plan), 0o600, f"({_KEY_SIZE} random bytes)", keep=True),
@@ -66,9 +73,22 @@ def install_plan(target: Target, given: Path | None) -> Plan:
         NewFile(places.UDEV_FILE, udev_rules().encode),
         NewFile(places.UNIT_FILE, unit.encode),
     ]
+    leaf_commands: list[list[str]] = []
+    if has_leaf:
+        leaf = NewFile(places.LEAF_UNIT_FILE, leaf_server_unit(_program(), visible=_folders()).encode)
+        plan.files.append(leaf)
+        verb = "restart" if plan.changes(leaf) else "start"  # it outlives upgrades of the gateway
+        leaf_commands = [["systemctl", "enable", places.LEAF_UNIT], ["systemctl", verb, places.LEAF_UNIT]]
+    if had_leaf and not has_leaf:
+        plan.gone.append(places.LEAF_UNIT_FILE)
+        plan.before.append(["systemctl", "disable", "--now", places.LEAF_UNIT])
+    if had_leaf != has_leaf and plan.at(places.UNIT_FILE).exists():
+        # One store has one server: who has run it has ended before the other begins.
+        plan.before.insert(0, ["systemctl", "stop", places.UNIT])
     plan.commands = [
         ["systemctl", "daemon-reload"],
         *_udev_commands(plan),
+        *leaf_commands,
         ["systemctl", "enable", places.UNIT],
         ["systemctl", "restart", places.UNIT],
     ]
@@ -85,9 +105,11 @@ def uninstall_plan(target: Target, *, purge: bool) -> Plan:
     if unit.exists():
         _check_units(plan)
         plan.before = [["systemctl", "disable", "--now", places.UNIT]]
+        if plan.at(places.LEAF_UNIT_FILE).exists():
+            plan.before.append(["systemctl", "disable", "--now", places.LEAF_UNIT])
     elif not purge:
         raise CliError("no service is installed here", "--purge also removes what an earlier one left")
-    plan.gone = [places.UNIT_FILE, places.UDEV_FILE]
+    plan.gone = [places.UNIT_FILE, places.LEAF_UNIT_FILE, places.UDEV_FILE]
     if purge:
         plan.gone += [places.CONFIG_FILE.parent, places.PRIVATE_STATE_DIR, places.STATE_DIR]
     plan.commands = [["systemctl", "daemon-reload"], *_udev_commands(plan)]
@@ -102,12 +124,13 @@ def _udev_commands(plan: Plan) -> list[list[str]]:
 
 
 def _check_units(plan: Plan) -> None:
-    unit = plan.at(places.UNIT_FILE)
-    if unit.exists() and not unit.read_text(errors="replace").startswith(places.MARK):
-        raise CliError(
-            f"there is a {places.UNIT_FILE} that petiole has not written",
-            f"keep your changes in `systemctl edit {places.UNIT}`, move the file away, and run this again",
-        )
+    for file in (places.UNIT_FILE, places.LEAF_UNIT_FILE):
+        unit = plan.at(file)
+        if unit.exists() and not unit.read_text(errors="replace").startswith(places.MARK):
+            raise CliError(
+                f"there is a {file} that petiole has not written",
+                f"keep your changes in `systemctl edit {file.name}`, move the file away, and run this again",
+            )
     if plan.at(places.PACKAGED_UNIT_FILE).exists():
         raise CliError(
             "the Debian package has installed the service", "edit /etc/petiole/gateway.toml, or sudo apt remove petiole"
@@ -150,9 +173,7 @@ def _credentials(config: Config, given: Path | None) -> list[NewFile]:
     found = [path for path in named if path is not None and path.parent != places.CREDENTIALS_DIR]
     if given is None:
         return []
-    return [
-        NewFile(places.CREDENTIALS_DIR / path.name, path.read_bytes, 0o600, f"(copy of {path})") for path in found
-    ]
+    return [NewFile(places.CREDENTIALS_DIR / path.name, path.read_bytes, 0o600, f"(copy of {path})") for path in found]
 
 
 def _key(plan: Plan) -> bytes:

@@ -9,6 +9,8 @@ from petiole_gateway.credentials import SERVICE_FOLDER, SERVICE_STATE_DIR
 
 UNIT = "petiole-gateway.service"
 UNIT_FILE = Path("/etc/systemd/system") / UNIT
+LEAF_UNIT = "petiole-leaf.service"
+LEAF_UNIT_FILE = UNIT_FILE.with_name(LEAF_UNIT)
 PACKAGED_UNIT_FILE = Path("/lib/systemd/system") / UNIT
 # After 60-serial.rules, which finds out the serial number, and before 77-mm-*.rules, where ModemManager decides.
 UDEV_FILE = Path("/etc/udev/rules.d/70-petiole.rules")
