@@ -124,6 +124,61 @@ async def test_an_item_that_was_replaced_while_the_link_was_down_is_not_delivere
     await rig.emptied("replaced")
 
 
+async def test_what_no_gateway_saw_before_it_was_replaced_is_told_for_good(rig: MailRig) -> None:
+    heard = await rig.listen(rig.connection, f"event.{SITE}.unseen.mailbox")
+    device = rig.device("unseen")
+    seen = await rig.at_hub.send(SITE, "unseen", "x", expires_in_s=HOUR_S, key="k")
+    await device.mail(1)
+    await rig.cut()
+    unseen = [await rig.at_hub.send(SITE, "unseen", "x", expires_in_s=HOUR_S, key="k") for _ in range(3)]
+    newest = await rig.at_hub.send(SITE, "unseen", "x", expires_in_s=HOUR_S, key="k")
+    await rig.restore()
+    assert device.wake() == [newest.id]
+    await rig.emptied("unseen")
+    # The newest is in no box any more that could show that it came in their place.
+    for receipt in (seen, *unseen):
+        assert await end(rig.at_hub, receipt) == await end(rig.at_site, receipt) == states.REPLACED
+        assert (await heard.end(receipt.id))["state"] == states.REPLACED
+    assert heard.states(newest.id) == [states.PENDING, states.DELIVERED]
+    assert [each["reason"] for each in heard.documents if each["id"] == unseen[0].id] == [
+        f"by {newest.id}, before a gateway saw it"
+    ]
+    listed = {each["id"]: each["state"] for each in await rig.at_hub.items(SITE, "unseen")}
+    assert listed == {**{each.id: states.REPLACED for each in (seen, *unseen)}, newest.id: states.DELIVERED}
+
+
+async def test_what_was_delivered_stays_so_if_a_newer_one_takes_its_place_before_the_hub_hears_of_it(
+    rig: MailRig,
+) -> None:
+    device = rig.device("crossed")
+    done = await rig.at_hub.send(SITE, "crossed", "x", expires_in_s=HOUR_S, key="k")
+    await device.mail(1)
+    await rig.cut()
+    assert device.wake() == [done.id]
+    newer = await rig.at_hub.send(SITE, "crossed", "x", expires_in_s=HOUR_S, key="k")
+    await rig.crash_mail()
+    await rig.open_mail()
+    await rig.restore()
+    await device.mail(1)
+    assert device.wake() == [newer.id]
+    await rig.emptied("crossed")
+    assert await end(rig.at_hub, done) == await end(rig.at_hub, newer) == states.DELIVERED
+
+
+async def test_senders_of_one_key_at_the_same_moment_leave_nobody_untold(rig: MailRig) -> None:
+    device = rig.device("crowd")
+    await rig.cut()
+    sent = await asyncio.gather(
+        *(rig.at_hub.send(SITE, "crowd", "x", expires_in_s=HOUR_S, key="k") for _ in range(8))
+    )
+    await rig.restore()
+    delivered = device.wake()
+    await rig.emptied("crowd")
+    ends = {receipt.id: await end(rig.at_hub, receipt) for receipt in sent}
+    assert ends == {receipt.id: states.DELIVERED if receipt.id in delivered else states.REPLACED for receipt in sent}
+    assert len(delivered) == 1
+
+
 async def test_an_item_that_was_cancelled_while_the_link_was_down_is_not_delivered(rig: MailRig) -> None:
     device = rig.device("cancelled")
     seen = await rig.at_hub.send(SITE, "cancelled", "x", expires_in_s=HOUR_S)

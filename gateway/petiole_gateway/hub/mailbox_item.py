@@ -25,7 +25,7 @@ class Item:
 
     `arguments` is JSON text, unparsed: most items are looked at once. `sources` says where it is stored upstream, as
     (origin, sequence); more than one if it was sent over two ways. `sender` is the name under which it came, if any.
-    `state` is changed by the mailbox only.
+    `state` is changed by the mailbox only. `replaces`: ids of items whose place it took where it is stored.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Item:
     sender: str | None = None
     reply_to: str | None = None
     attempts: int = 0
+    replaces: tuple[str, ...] = ()
     state: str = states.QUEUED
     # What becomes of a sent item if the device stops listening without an answer.
     doom: str | None = None

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ from .api import Document, JetStreamApi, StoredMessage
 from .connection import Connection
 from .errors import ApiError, LinkError, LocalError, NotConnectedError
 from .listing import read_stream
-from .mailbox_errors import MailboxFullError, SiteAwayError, UnknownSiteError, is_full
+from .mailbox_documents import EXPECTED_HEADER, WRONG_LAST_SEQUENCE
+from .mailbox_errors import MailboxFullError, NoLeaderError, SiteAwayError, UnknownSiteError, is_full
 from .mailbox_items import (
     MAX_GRACE_S,
     Mail,
@@ -48,6 +50,16 @@ from .subjects import (
 # a listener after the document has passed), and for leafs of other sites, which hear none. Doubled each time.
 FIRST_POLL_S = 0.1
 MAX_POLL_S = 2.0
+# A stream whose leader is killed has another within 4 to 9 s (nats-server's election timeout), twice that on a hub that
+# was started as a whole. Until then its senders are not sent away: the same id is never kept twice.
+ACCEPT_S = 20.0
+ACCEPT_RETRY_S = 0.25
+# Senders of one key at the same moment: each round one of them gets through.
+MAX_KEY_ROUNDS = 32
+
+
+# Of a record on the leaf: what only a gateway needs.
+_OF_GATEWAYS = frozenset({"sources", "reply_to", "arguments", "replaces"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +94,10 @@ class MailboxClient:
     def _is_own_leaf(self, site: str) -> bool:
         return self._connection.domain == site
 
+    def _may_read(self, site: str) -> bool:
+        """The box in which items for this site are kept when they are sent from here."""
+        return self._is_at_hub or self._is_own_leaf(site)
+
     async def send(
         self,
         site: str,
@@ -99,25 +115,33 @@ class MailboxClient:
         """Queue a command for a device. Sending again with the same id, after an error, is safe. A program with a name
         of its own (`sender`) has places of its own in the box.
 
-        ConfigError for what can never be an item, UnknownSiteError, MailboxFullError, SiteAwayError, other LinkErrors:
-        it may have been queued.
+        ConfigError for what can never be an item, UnknownSiteError, MailboxFullError, SiteAwayError, NoLeaderError,
+        other LinkErrors: it may have been queued.
         """
-        now = self._wall()
-        mail = item_mail(
-            self._purpose(site),
-            site,
-            device,
-            command,
-            arguments,
-            now=now,
-            expires_in_s=expires_in_s,
-            id=id or new_id(),
-            key=key,
-            priority=priority,
-            reply_to=reply_to,
-            sender=sender,
-        )
-        answer = await self._store(site, device, mail)
+        now, item_id = self._wall(), id or new_id()
+
+        def mail_in_place_of(replaces: Sequence[str]) -> Mail:
+            return item_mail(
+                self._purpose(site),
+                site,
+                device,
+                command,
+                arguments,
+                now=now,
+                expires_in_s=expires_in_s,
+                id=item_id,
+                key=key,
+                priority=priority,
+                reply_to=reply_to,
+                sender=sender,
+                replaces=replaces,
+            )
+
+        mail = mail_in_place_of(())
+        if key is None or not self._may_read(site):
+            answer = await self._store(site, device, mail)
+        else:
+            answer = await self._store_with_key(site, device, mail, mail_in_place_of)
         return Receipt(
             site,
             device,
@@ -167,14 +191,14 @@ class MailboxClient:
         def told(message: StoredMessage) -> None:
             document = _document(message.payload)
             if document is not None:
-                kept = {name: document[name] for name in document if name not in {"sources", "reply_to", "arguments"}}
+                kept = {name: document[name] for name in document if name not in _OF_GATEWAYS}
                 found[document["id"]] = kept
 
         for api, stream, purpose in self._boxes(site):
             await self._read(api, stream, mail_filter(purpose, site, device), waits, site)
         documents = JetStreamApi(self._client)
         await self._read(documents, DOCUMENT_STREAM, document_subject(site, f"{device}.>"), told, site)
-        return sorted(found.values(), key=lambda document: str(document.get("queued_at", "")))
+        return sorted(found.values(), key=lambda document: str(document.get("queued_at") or document.get("at")))
 
     async def wait(self, receipt: Receipt, *, timeout_s: float) -> Document:
         """The document of the item's end. TimeoutError if it has not ended by then."""
@@ -215,7 +239,7 @@ class MailboxClient:
 
     async def _is_replaced(self, receipt: Receipt) -> bool:
         """A newer item of its key is in the box: no gateway has seen this one, so none can say so."""
-        if self._connection.domain not in {HUB_DOMAIN, receipt.site}:
+        if not self._may_read(receipt.site):
             return False
         subject = mail_filter(self._purpose(receipt.site), receipt.site, receipt.device).removesuffix(">")
         newest = await self._api.last_message(receipt.stream, f"{subject}k.{receipt.key}")
@@ -234,6 +258,52 @@ class MailboxClient:
         return [self._api] if self._is_at_hub else [self._api, self._hub_api]
 
     async def _store(self, site: str, device: str, mail: Mail) -> Document:
+        """Its PubAck, however often that takes."""
+        end = time.monotonic() + ACCEPT_S
+        while True:
+            try:
+                return await self._store_once(site, device, mail)
+            except (NoLeaderError, NotConnectedError):
+                if not self._connection.is_connected or time.monotonic() >= end:
+                    raise
+                await asyncio.sleep(ACCEPT_RETRY_S)
+
+    async def _store_with_key(
+        self, site: str, device: str, mail: Mail, in_place_of: Callable[[Sequence[str]], Mail]
+    ) -> Document:
+        """The same of an item that takes the place of the one that is there, and says so: where no gateway has seen
+        that one, nobody else could tell its sender."""
+        stream = LEAF_MAIL_STREAM if self._is_own_leaf(site) else mail_stream(site)
+        for _ in range(MAX_KEY_ROUNDS):
+            there = await self._newest(stream, mail.subject)
+            mail = in_place_of(await self._ids_in_place(site, device, there))
+            mail.headers[EXPECTED_HEADER] = str(0 if there is None else there.stream_sequence)
+            try:
+                return await self._store(site, device, mail)
+            except ApiError as error:
+                if error.err_code not in WRONG_LAST_SEQUENCE:
+                    raise
+        del mail.headers[EXPECTED_HEADER]
+        return await self._store(site, device, mail)
+
+    async def _newest(self, stream: str, subject: str) -> StoredMessage | None:
+        try:
+            return await self._api.last_message(stream, subject)
+        except LinkError:
+            return None  # what is wrong is said when it is stored
+
+    async def _ids_in_place(self, site: str, device: str, there: StoredMessage | None) -> list[str]:
+        """The item that is there; and those before it, if no gateway can have told of them."""
+        try:
+            item = None if there is None else parse_mail(("", 0), there.subject, there.headers, there.payload, 0)
+        except UnreadableError:
+            return []
+        if not isinstance(item, Item):
+            return []
+        is_seen = await self.status(site, device, item.id) is not None
+        return [item.id] if is_seen else [item.id, *item.replaces]
+
+    async def _store_once(self, site: str, device: str, mail: Mail) -> Document:
         if not self._connection.is_connected:
             raise NotConnectedError(mail.subject)
         try:
@@ -250,9 +320,9 @@ class MailboxClient:
         if self._is_at_hub:
             try:
                 if await self._api.stream_info(mail_stream(site)) is not None:
-                    return NotConnectedError(f"the stream of site {site} has no leader at the moment")
-            except LinkError as error:
-                return error
+                    return NoLeaderError(site)
+            except LinkError:
+                return NoLeaderError(site)
             return UnknownSiteError(site, "the hub")
         if self._is_own_leaf(site):
             return UnknownSiteError(site, "this leaf: no gateway has run here yet")

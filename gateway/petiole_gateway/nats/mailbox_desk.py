@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from ..hub.mailbox import Mailbox
 from ..hub.mailbox_item import Change, Item
@@ -26,10 +28,11 @@ from .mailbox_items import (
     parse_record,
     record,
     recorded_item,
+    replaced_document,
     reply_to_of,
     sources_of,
 )
-from .mailbox_settlement import DOCUMENT_TTL_S, Ended, Settlement
+from .mailbox_settlement import DOCUMENT_TTL_S, SETTLED_TTL_S, Ended, Settlement
 from .mailbox_timer import DeadlineTimer
 from .subjects import DOCUMENT_STREAM, document_subject, event_subject
 
@@ -114,6 +117,7 @@ class MailDesk:
             self.held[origin][sequence] = item
         changes = self.mailbox.add(item, self._wall(), was_taken=True)
         self.apply([change for change in changes if change.state != PENDING])
+        self._tell_replaced(item)
 
     def _load_end(self, kept: Document) -> None:
         told = {name: value for name, value in kept.items() if name not in {"sources", "reply_to"}}
@@ -205,6 +209,25 @@ class MailDesk:
             if not item.is_final:
                 changes += self.mailbox.cancel(item.device, item.id, now) or []
         self.apply(changes)
+        self._tell_replaced(item)
+
+    def _tell_replaced(self, by: Item) -> None:
+        """Say what became of the items in whose place it came, unless they were here: then that is told otherwise."""
+        for id in by.replaces:
+            name = f"{by.device}.{id}"
+            if self.mailbox.find(by.device, id) is not None or self.settlement.find(name) is not None:
+                continue
+            told = encoded(replaced_document(by, id))
+            ttl_s = DOCUMENT_TTL_S
+            if self._hub_documents is not None:
+                self._hub_documents.put(name, told, DOCUMENT_TTL_S, is_first=True)
+                ttl_s = SETTLED_TTL_S
+            first = self._records.put(name, told, ttl_s, is_first=True)
+            first.add_done_callback(partial(self._tell_first, by.device, told))
+
+    def _tell_first(self, device: str, told: bytes, done: asyncio.Future[bool]) -> None:
+        if not done.cancelled() and done.result():
+            self._events.put(event_subject(self._site, device, "mailbox"), told)
 
     def _cancel(self, cancel: Cancel) -> None:
         name = f"{cancel.device}.{cancel.id}"

@@ -22,7 +22,8 @@ from .subjects import bucket_stream, bucket_subject
 AT_ONCE = 64
 RETRY_S = 0.5
 EXPECTED_HEADER = "Nats-Expected-Last-Subject-Sequence"
-WRONG_LAST_SEQUENCE = 10071  # error of the server
+# Errors of the server: there is another message; another is being stored at this moment.
+WRONG_LAST_SEQUENCE = frozenset({10071, 10164})
 # As KV clients delete a key: whoever watches the bucket sees it.
 DELETED = {"KV-Operation": "DEL"}
 
@@ -31,11 +32,12 @@ DELETED = {"KV-Operation": "DEL"}
 class _Entry:
     payload: bytes
     headers: dict[str, str] | None
-    waiting: list[asyncio.Future[None]] = field(default_factory=list)
+    waiting: list[asyncio.Future[bool]] = field(default_factory=list)
 
 
 class DocumentWriter:
-    """`put` returns at once; what it returns is done when this document, or a newer one, is stored.
+    """`put` returns at once; what it returns is done when this document, or a newer one, is stored: true, or false if
+    it was to be the first and there is one.
 
     Nothing is written while `is_open` is not set; `on_failed` is called when a write was not acknowledged.
     """
@@ -68,7 +70,7 @@ class DocumentWriter:
         """Documents that are not stored yet."""
         return len(self._entries)
 
-    def put(self, name: str, payload: bytes, ttl_s: int = 0, *, is_first: bool = False) -> asyncio.Future[None]:
+    def put(self, name: str, payload: bytes, ttl_s: int = 0, *, is_first: bool = False) -> asyncio.Future[bool]:
         """Store a document as `<device>.<id>`; with `ttl_s` it goes away by itself. `is_first`: unless there is one
         already; of two gateways of a site the slower must not write over what the other has told since."""
         headers = {TTL_HEADER: str(ttl_s)} if ttl_s else {}
@@ -76,12 +78,12 @@ class DocumentWriter:
             headers[EXPECTED_HEADER] = "0"
         return self._put(name, payload, headers or None)
 
-    def delete(self, name: str, ttl_s: int) -> asyncio.Future[None]:
+    def delete(self, name: str, ttl_s: int) -> asyncio.Future[bool]:
         """Store instead of a document that there is none; that, too, goes away by itself."""
         return self._put(name, b"", {**DELETED, TTL_HEADER: str(ttl_s)})
 
-    def _put(self, name: str, payload: bytes, headers: dict[str, str] | None) -> asyncio.Future[None]:
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    def _put(self, name: str, payload: bytes, headers: dict[str, str] | None) -> asyncio.Future[bool]:
+        stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         waiting = self._entries.pop(name).waiting if name in self._entries else []
         self._entries[name] = _Entry(payload, headers, [*waiting, stored])
         self._wanted.set()
@@ -105,31 +107,32 @@ class DocumentWriter:
                 self._wanted.clear()
                 continue
             stored = await asyncio.gather(*(self._write(name, entry) for name, entry in batch))
-            for (name, entry), is_stored in zip(batch, stored, strict=True):
-                if is_stored:
-                    self._finish(name, entry)
-            if not all(stored):
+            for (name, entry), is_ours in zip(batch, stored, strict=True):
+                if is_ours is not None:
+                    self._finish(name, entry, is_ours=is_ours)
+            if None in stored:
                 self._on_failed()
                 await asyncio.sleep(RETRY_S)
 
-    def _finish(self, name: str, entry: _Entry) -> None:
+    def _finish(self, name: str, entry: _Entry, *, is_ours: bool) -> None:
         self.written_total += 1
         if self._entries.get(name) is entry:
             del self._entries[name]
             for waiting in entry.waiting:
                 if not waiting.done():
-                    waiting.set_result(None)
+                    waiting.set_result(is_ours)
 
-    async def _write(self, name: str, entry: _Entry) -> bool:
+    async def _write(self, name: str, entry: _Entry) -> bool | None:
+        """As `put` says; None if it is to be tried again."""
         try:
             if not self._connection.is_connected:
                 raise NotConnectedError(name)
             await self._api.store(self._prefix + self._subject(name), entry.payload, entry.headers)
         except ApiError as error:
-            if error.err_code == WRONG_LAST_SEQUENCE:
-                return True  # there is one
+            if error.err_code in WRONG_LAST_SEQUENCE:
+                return False
             self.refused_total += not error.retryable
-            return not error.retryable
+            return None if error.retryable else True
         except (LinkError, ClientError, OSError):
-            return False
+            return None
         return True

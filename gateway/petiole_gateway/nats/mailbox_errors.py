@@ -4,7 +4,8 @@ LocalError
 └── UnknownSiteError     nobody keeps mail for this site
 LinkError
 ├── MailboxFullError     the device has as many items waiting as its box takes
-└── SiteAwayError        the way to the box is cut, and it cannot be queued here
+├── SiteAwayError        the way to the box is cut, and it cannot be queued here
+└── NoLeaderError        the servers of the hub that are there cannot keep anything
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class UnknownSiteError(LocalError):
         super().__init__(f"no mailbox for site {site} at {where}")
         self.site = site
         self.where = where
-        self.hint = f"check the name of the site; `petiole hub add-site {site}` creates it on the hub"
+        self.hint = f"check the name of the site; `petiole hub site DIR {site}` creates it on the hub"
 
 
 class MailboxFullError(LinkError):
@@ -30,6 +31,15 @@ class MailboxFullError(LinkError):
         self.site = site
         self.device = device
         self.hint = "wait until the device has fetched some, cancel some, or send with a key so that new replaces old"
+
+
+class NoLeaderError(LinkError):
+    """Nothing was queued: the site's stream at the hub has no leader."""
+
+    def __init__(self, site: str) -> None:
+        super().__init__(f"the hub keeps no mail for site {site} now: its stream has no leader")
+        self.site = site
+        self.hint = "two of three hub servers must run and reach each other: `petiole status` names those that are away"
 
 
 class SiteAwayError(LinkError):

@@ -6,21 +6,22 @@
     <down|out>.<site>.<device>.c          cancels an item
 An item is JSON `{"command": …, "arguments": …}`; a cancel `{"id": …}`. Headers: `Nats-Msg-Id` is the item's id,
 `Petiole-Expires` its deadline (RFC 3339), `Petiole-Priority` 0 to 9, `Petiole-Reply-To` a subject for the result,
-`Petiole-Sender` the name of who sends an item with a key.
+`Petiole-Sender` the name of who sends an item with a key, `Petiole-Replaces` the ids of items in whose place it is
+stored, newest first: of those that no gateway has seen this is all that is left.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ..foreign_json import JsonError, parse, parse_object
 from ..hub.mailbox_item import DEFAULT_PRIORITY, HIGHEST_PRIORITY, Change, Item
-from ..hub.mailbox_states import QUEUED
+from ..hub.mailbox_states import QUEUED, REPLACED
 from ..hub.readings import timestamp
 from .api import Document
 from .errors import ConfigError
@@ -31,6 +32,7 @@ EXPIRES_HEADER = "Petiole-Expires"
 PRIORITY_HEADER = "Petiole-Priority"
 REPLY_HEADER = "Petiole-Reply-To"
 SENDER_HEADER = "Petiole-Sender"
+REPLACES_HEADER = "Petiole-Replaces"
 ID_HEADER = "Nats-Msg-Id"
 TTL_HEADER = "Nats-TTL"
 
@@ -45,6 +47,8 @@ MAX_EXPIRES_S = 30 * 86_400.0
 # An item outlives its deadline where it is stored, so that a gateway that comes late can say that it expired.
 MAX_GRACE_S = 3600.0
 MAX_REPLY_SUBJECT = 256
+# Ids of 32 characters, which with the other headers stay below _HEADERS_ROOM. Older ones are told of by nobody.
+MAX_REPLACES = 16
 # What the server adds of headers, and the longest of ours.
 _HEADERS_ROOM = 1024
 _ID_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -92,6 +96,7 @@ def item_mail(
     priority: int = DEFAULT_PRIORITY,
     reply_to: str | None = None,
     sender: str | None = None,
+    replaces: Sequence[str] = (),
 ) -> Mail:
     """An item as it is published. ConfigError for what can never be an item."""
     if not MIN_EXPIRES_S <= expires_in_s <= MAX_EXPIRES_S:
@@ -121,6 +126,8 @@ def item_mail(
     if sender is not None:
         headers[SENDER_HEADER] = checked_token("sender", sender)
     headers["Nats-Rollup"] = "sub"
+    if replaces:
+        headers[REPLACES_HEADER] = " ".join(replaces[:MAX_REPLACES])
     return Mail(f"{box}k.{checked_token('key', key)}", payload, headers)
 
 
@@ -160,6 +167,7 @@ def parse_mail(
         key=parts[4] if kind == "k" else None,
         sender=_sender(parts, headers),
         reply_to=reply_to if reply_to and _is_inbox(reply_to) else None,
+        replaces=_ids(headers.get(REPLACES_HEADER, "").split(" ")) if kind == "k" else (),
     )
 
 
@@ -200,11 +208,19 @@ def waiting_document(item: Item) -> Document:
     return document(Change(item, QUEUED, item.queued_at))
 
 
+def replaced_document(by: Item, id: str) -> Document:
+    """The same of an item whose place another took before a gateway saw it. Nobody has its command and its times."""
+    told: Document = {"id": id, "device": by.device, "state": REPLACED, "at": timestamp(by.queued_at), "attempts": 0}
+    return {**told, "key": by.key, "reason": f"by {by.id}, before a gateway saw it"}
+
+
 def record(change: Change) -> Document:
     """The same for the leaf's own bucket, with all that is needed to go on after a restart."""
     item = change.item
     kept = {**document(change), "sources": item.sources, "reply_to": item.reply_to}
-    return kept if item.is_final else {**kept, "arguments": json.loads(item.arguments)}
+    if item.is_final:
+        return kept
+    return {**kept, "arguments": json.loads(item.arguments), "replaces": item.replaces}
 
 
 def parse_record(name: str, payload: bytes) -> Document:
@@ -240,6 +256,7 @@ def recorded_item(kept: Document) -> Item:
         sender=None if sender is None else _token(sender, "sender"),
         reply_to=reply_to_of(kept),
         attempts=attempts_of(kept),
+        replaces=_ids(kept.get("replaces")),
     )
 
 
@@ -286,6 +303,12 @@ def _token(value: object, what: str) -> str:
     if not isinstance(value, str) or not is_token(value):
         raise UnreadableError(f"{what} is not 1 to 32 characters of A-Z a-z 0-9 _ -")
     return value
+
+
+def _ids(found: object) -> tuple[str, ...]:
+    """What is an id of it."""
+    listed = found[:MAX_REPLACES] if isinstance(found, list) else ()
+    return tuple(each for each in listed if isinstance(each, str) and is_token(each))
 
 
 def _sender(parts: list[str], headers: Mapping[str, str]) -> str | None:
