@@ -15,6 +15,9 @@ if MYPY:
     from petiole_node.contracts import Json, Port
 
 _SHORTAGE_S = 1  # a whole number: waiting so long takes no memory
+# How often a result that finds no memory is said anew: eight commands end beside each other within a moment, and what
+# they needed is free then. A wake is not over as long as one waits, so it is not for long.
+_RESULT_TRIES = 3
 
 
 class Execution:
@@ -79,21 +82,33 @@ class Execution:
                 cbor.encode(result)
             except (TypeError, ValueError) as error:
                 status, result = self._failed(number, "result: " + describe(error))
-            if event[0] == "mail":
-                self._endpoint.finish(event[1], status, result)
-                if self.on_result is not None:
-                    self.on_result()
-            else:
-                self._endpoint.reply(event[1], status, result)
-            self._wake()
+            self._answer(event, status, result)
         except (MemoryError, QueueFull):
+            tries = _RESULT_TRIES if has_ended else 0
+            while tries:
+                try:
+                    self._answer(event, status, result)
+                    break
+                except (MemoryError, QueueFull):
+                    tries -= 1
+                    await asyncio.sleep(_SHORTAGE_S)
             # One command too many must not take the node down; whoever asked hears so, however long it takes.
-            while not self._refuse(event, has_ended):  # noqa: ASYNC110 - memory that comes back is no event
+            while not tries and not self._refuse(event, has_ended):  # noqa: ASYNC110 - memory is no event
                 await asyncio.sleep(_SHORTAGE_S)
         finally:
             self.tasks.remove(task)
             if task in self._again:
                 self._again.remove(task)
+
+    def _answer(self, event: "Json", status: int, result: object) -> None:
+        """Say how it ended; may be called again."""
+        if event[0] == "mail":
+            self._endpoint.finish(event[1], status, result)
+            if self.on_result is not None:
+                self.on_result()
+        else:
+            self._endpoint.reply(event[1], status, result)
+        self._wake()
 
     def _refuse(self, event: "Json", has_ended: bool) -> bool:
         """Out of memory, before or after the handler has ended. False: there is not even enough to say so."""

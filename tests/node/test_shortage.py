@@ -303,7 +303,32 @@ def work(monkeypatch: pytest.MonkeyPatch) -> Work:
     return Work(monkeypatch)
 
 
-@pytest.mark.parametrize("failures", [1, 2, 30])
+@pytest.mark.parametrize("kind", ["reply", "finish"])
+@pytest.mark.parametrize("failures", [1, 2, 3])
+async def test_a_result_that_finds_no_memory_for_a_moment_is_told_as_it_is(
+    work: Work, failures: int, kind: str
+) -> None:
+    work.desk.failures = failures
+    await work.do(("command" if kind == "reply" else "mail", 7, 0, [], False))
+    assert work.desk.told == [(kind, 7, 0, 1)]
+    assert work.calls == 1
+
+
+async def test_a_result_whose_note_finds_no_memory_is_told_once_and_noted(work: Work) -> None:
+    noted: list[int] = []
+
+    def note() -> None:
+        noted.append(len(noted))
+        if len(noted) == 1:
+            raise MemoryError
+
+    work.execution.on_result = note
+    await work.do(("mail", 7, 0, [], False))
+    assert set(work.desk.told) == {("finish", 7, 0, 1)}  # an endpoint takes the end of an item once
+    assert len(noted) == 2
+
+
+@pytest.mark.parametrize("failures", [4, 5, 30])
 async def test_a_command_whose_answer_finds_no_memory_is_told_so_once_there_is_some(work: Work, failures: int) -> None:
     work.desk.failures = failures
     await work.do(("command", 7, 0, []))
@@ -311,7 +336,7 @@ async def test_a_command_whose_answer_finds_no_memory_is_told_so_once_there_is_s
     assert work.calls == 1
 
 
-@pytest.mark.parametrize("failures", [1, 2, 30])
+@pytest.mark.parametrize("failures", [4, 5, 30])
 async def test_mail_whose_result_finds_no_memory_is_not_carried_out_again(work: Work, failures: int) -> None:
     work.desk.failures = failures
     await work.do(("mail", 7, 0, [], False))
