@@ -86,6 +86,7 @@ class Execution:
         except (MemoryError, QueueFull):
             tries = _RESULT_TRIES if has_ended else 0
             while tries:
+                self._port.use_reserve()  # what a result needs is less
                 try:
                     self._answer(event, status, result)
                     break

@@ -56,13 +56,23 @@ def _of_hub(system: Document) -> Iterator[Document]:
         yield _finding(
             "warning", "the hub does not know which devices are there", "`petiole hub site DIR SITE` once more"
         )
+    leaderless = [stream for stream in system["streams"] if stream["replicas"] > 1 and stream["leader"] is None]
     for stream in system["streams"]:
-        if stream["behind"]:
+        if stream in leaderless:
+            away_ones = ", ".join(stream["behind"]) or "servers"
+            yield _finding(
+                "error",
+                f"stream {stream['name']} has no leader, the hub takes nothing: {away_ones} away",
+                "more than half of the hub's servers must run and reach each other; what waits arrives then",
+            )
+        elif stream["behind"]:
             yield _finding(
                 "warning",
                 f"stream {stream['name']}: {', '.join(stream['behind'])} is behind or away",
                 "is that hub server running, and does it reach the others?",
             )
+    if leaderless:
+        return  # of a stream without a leader nobody knows its sources
     taken = {link["site"] for link in system["links"]}
     for site in sorted({gateway["site"] for gateway in system["gateways"]} - taken):
         if system["streams"]:

@@ -37,10 +37,10 @@ async def show(options: Options) -> None:
     if not found["gateways"]:
         site = options.site if found["seen_from"]["is_hub"] else client.site
         whose = f" of site {site!r}" if site else ""
-        raise CliError(
-            f"no gateway{whose} answers at {client.target.url}",
-            "`petiole gateway run` starts one; another site is named with --site",
-        )
+        hint = "`petiole gateway run` starts one; another site is named with --site"
+        if found["seen_from"]["is_hub"] and found["sites"]:
+            hint = "each site that is away is named above: its machine or its link; nothing is wrong with this server"
+        raise CliError(f"no gateway{whose} answers at {client.target.url}", hint)
 
 
 async def _look(client: Any, options: Options) -> Document:
