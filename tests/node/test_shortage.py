@@ -286,7 +286,8 @@ class Work:
         self.calls = 0
         command = Command(0, "count", self.count, None)
         endpoint: Any = self.desk
-        port: Any = Board()
+        self.board = Board()
+        port: Any = self.board
         self.execution = Execution(endpoint, {0: command}, port, lambda: None, lambda reason: None, lambda *line: None)
 
     def count(self) -> int:
@@ -312,6 +313,7 @@ async def test_a_result_that_finds_no_memory_for_a_moment_is_told_as_it_is(
     await work.do(("command" if kind == "reply" else "mail", 7, 0, [], False))
     assert work.desk.told == [(kind, 7, 0, 1)]
     assert work.calls == 1
+    assert work.board.reserves_used == failures, "what is kept for this is used"
 
 
 async def test_a_result_whose_note_finds_no_memory_is_told_once_and_noted(work: Work) -> None:
