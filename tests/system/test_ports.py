@@ -319,8 +319,9 @@ async def test_a_command_that_is_interrupted_gives_the_port_back(
 
 
 async def test_a_board_that_is_kept_busy_is_stopped_and_started(bench: Bench) -> None:
-    # Typed at the prompt: in the raw REPL this port of MicroPython cannot be interrupted.
-    endless = "printf '\\r\\003import time\\rwhile True: time.sleep(1)\\r\\r\\r' > {port}"
+    # Typed at the prompt: in the raw REPL this port of MicroPython cannot be interrupted. One statement, because its
+    # older releases throw away what is typed ahead of another.
+    endless = "printf '\\r\\003while True: __import__(\"time\").sleep(1)\\r\\r\\r' > {port}"
     left = await bench.run("port", "use", NAME, "--", "sh", "-c", endless)
     assert left.code == 0, left.err
     assert "says nothing yet" in left.err

@@ -18,4 +18,7 @@ typedef unsigned int mp_uint_t;
 #include <stdlib.h>
 #define MICROPY_STACK_CHECK_MARGIN (getenv("BOARD_STACK") ? 40000 - atoi(getenv("BOARD_STACK")) : 0)
 
+// For the banner, which is also in a file that does not know the name of the compiler.
+#define MICROPY_BANNER_MACHINE MICROPY_PY_SYS_PLATFORM " [words of 32 bits] version"
+
 #include "variants/mpconfigvariant_common.h"

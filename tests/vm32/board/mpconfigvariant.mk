@@ -13,3 +13,7 @@ CFLAGS += -DMP_CONFIGFILE='"mpconfigboard.h"'
 # AES and SHA-256 of Mbed TLS, as boards have them, and nothing else of it.
 CFLAGS += -I$(TOP)/lib/mbedtls/include -DMBEDTLS_CONFIG_FILE='"mbedtls_subset.h"' -DMICROPY_SSL_MBEDTLS=1
 SRC_THIRDPARTY_C += $(addprefix lib/mbedtls/library/, aes.c sha256.c platform_util.c)
+
+# The REPL of boards: see repl.c.
+SHARED_SRC_C_EXTRA += runtime/pyexec.c
+LDFLAGS_EXTRA += -Wl,--wrap=readline
