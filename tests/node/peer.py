@@ -42,6 +42,8 @@ class Peer:
         self.services: dict[str, Callable[[Any], tuple[int, Any]]] = {}
         self.joins: list[join.JoinRequest] = []  # of sessions that became current
         self.frames_total = 0
+        self.repeats_total = 0  # of them with nothing but readings that came before
+        self.answers_total = 0  # frames of sessions to the node
         self.dropped: dict[str, int] = {}
         self.taken = 0  # sequence: in memory without a gap
         self.durable = 0  # on the disk
@@ -199,6 +201,8 @@ class Peer:
                 return incoming
             self._place = place
             self._promote(session)
+            readings = [record for record in incoming.records if isinstance(record, Reading)]
+            self.repeats_total += bool(readings) and all(map(self._has, readings))
             for record in incoming.records:
                 self._take(record)
             if incoming.is_deferred and self.acks_readings:
@@ -284,6 +288,9 @@ class Peer:
             assert self._current is not None
             self._current.notify(bytes((wire.TIME, 0)) + (time.time_ns() // 1_000_000).to_bytes(6, "big"))
 
+    def _has(self, reading: Reading) -> bool:
+        return reading.sequence is not None and (reading.sequence <= self.taken or reading.sequence in self._held)
+
     def _take_reading(self, reading: Reading) -> None:
         if reading.sequence is None:
             self.live.append((reading.channel, reading.value))
@@ -318,6 +325,7 @@ class Peer:
         if session is None or place is None:
             return
         while not self.is_deaf and (frame := session.next_frame(self._now())) is not None:
+            self.answers_total += 1
             place(frame)
         if self._timer is not None:
             self._timer.cancel()

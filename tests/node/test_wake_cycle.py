@@ -17,6 +17,7 @@ from .conftest import Start
 from .peer import Peer
 
 APP = Path(__file__).parent / "wake_app.py"
+TRIES = 10  # of three wakes: a machine is not busy for ever
 
 
 def settings(sleep: str = "deep", period_s: int = 1, **other: Any) -> dict[str, Any]:
@@ -70,17 +71,22 @@ class Results:
 @pytest.mark.parametrize("kind", ["uart", "udp"])
 @pytest.mark.parametrize("sleep", ["deep", "light"])
 async def test_a_wake_is_one_frame_and_one_answer(peer: Peer, start: Start, kind: str, sleep: str) -> None:
+    """How long it sleeps is in test_pauses.py."""
     node = await start(kind, app=APP, settings=settings(sleep))
     await peer.more_readings(3)
-    frames = peer.frames_total
-    await peer.more_readings(3)
-    assert peer.frames_total == frames + 3
+    for _ in range(TRIES):
+        frames, repeats, answers = peer.frames_total, peer.repeats_total, peer.answers_total
+        await peer.more_readings(3)
+        # A machine that was busy for 250 ms has answered late, and the reading was sent again.
+        again = peer.repeats_total - repeats
+        assert peer.frames_total == frames + 3 + again
+        if not again:
+            break
+    assert (peer.frames_total, peer.answers_total) == (frames + 3, answers + 3), "in no three wakes in a row"
     assert len(peer.joins) == 1
     assert values(peer) == list(range(1, len(peer.readings) + 1))
     assert peer.manifest["p"] == [1, 1]
     assert node.resets_total == 0
-    times = [at for _, _, at in peer.readings[2:]]
-    assert all(800 <= later - earlier <= 2500 for earlier, later in itertools.pairwise(times)), times
 
 
 async def test_readings_that_are_waited_for_are_sent_at_once(peer: Peer, start: Start) -> None:
