@@ -19,6 +19,10 @@ MAX_GROWTH = 8 * 1024 * 1024
 REASONS = {"short", "oversize", "reserved_bits", "unknown_session", "replayed", "unknown_device", "tag", "unexpected"}
 
 
+def _is_open(rig: Rig, name: str) -> bool:
+    return any(entry["link"] == str(rig.port(name)) for entry in rig.gateway.said("port_opened"))
+
+
 async def test_bad_frames_harm_nobody_and_are_counted(rig: Rig, report: Callable[[object], None]) -> None:
     await rig.start({"uart-1": "uart", "intruder": "uart"})
     gateway = ("127.0.0.1", rig.gateway.settings.udp_port)
@@ -33,6 +37,8 @@ async def test_bad_frames_harm_nobody_and_are_counted(rig: Rig, report: Callable
         await until(lambda: recorder.of_type(wire.JOIN_REQUEST), "a join is seen")
         await until(lambda: len(recorder.of_type(wire.DATA)) > 50, "data is seen")
         intruder = Intruder(gateway, rig.port("intruder"), recorder, seed=4)
+        # Before the gateway looks for it again nobody would read what comes out of the line.
+        await until(lambda: _is_open(rig, "intruder"), "the gateway has the intruder's line open")
         await intruder.send(FRAMES // 6)
         resident = rig.gateway.resident_bytes()
         before = rig.accepted_total()

@@ -9,6 +9,7 @@ from .peer import Peer
 
 
 async def test_what_a_fleet_published_is_durable_once_it_has_settled(peer: Peer) -> None:
+    began = peer.time()
     fleet = Fleet(peer.udp().address, {"leaf-1": KEY}, rate=200, seed=5)
     await fleet.start()
     await peer.joined()
@@ -21,7 +22,7 @@ async def test_what_a_fleet_published_is_durable_once_it_has_settled(peer: Peer)
     median, worst = result.latency_ms(0.5), result.latency_ms(1)
     assert median is not None
     assert worst is not None
-    assert 0 < median <= worst < 2000
+    assert 0 < median <= worst <= peer.time() - began
     assert await peer.command("ping") == (0, {"uptime_s": 0})
     fleet.stop()
     before = peer.frames_total
