@@ -28,7 +28,7 @@ def test_a_bare_board_becomes_a_node_that_has_joined_and_then_another_version_of
     code, out, err = petiole(*FLASH, plugged, "--name", "leaf", "--app", one)
     assert code == 0, err
     steps = [line.split()[0] for line in out.splitlines()]
-    assert steps == ["building", "found", "compared", "written", "gateway", "started", "joined"]
+    assert steps == ["building", "built", "found", "compared", "written", "gateway", "started", "joined"]
     code, text, _ = petiole("device", "show", "leaf", "--json")
     first = json.loads(text)
     assert (first["state"], first["firmware"]) == ("online", "1.0")
@@ -99,6 +99,17 @@ def test_offline_says_what_registers_the_device(petiole: Run, board: BoardVm) ->
     assert command.endswith(f"petiole device add leaf --key {settings['key']}")
     assert settings["links"] == [{"kind": "console"}]
     assert look(board, state) == ("a", "", 0, 0)
+
+
+def test_what_is_sent_is_told_as_it_is(petiole: Run, board: BoardVm, tmp_path: Path) -> None:
+    flash(petiole, board, "--name", "leaf", "--app", app(tmp_path, "1"))
+    out, _ = flash(petiole, board, "--name", "leaf", "--app", app(tmp_path, "2"))
+    assert "1 file to send for slot b, 12 are on the board already" in out
+    # Only its settings: a file beside the slots.
+    out, _ = flash(petiole, board, "--name", "twig", "--app", app(tmp_path, "2"))
+    size = len(look(board, lambda session: session.read("/petiole.json")))
+    assert "petiole.json to write" in out
+    assert f"written   petiole.json, {size} bytes sent\n" in out
 
 
 def test_a_main_py_of_somebody_else_is_kept(petiole: Run, board: BoardVm) -> None:

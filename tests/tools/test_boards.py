@@ -1,5 +1,6 @@
 """What is known about boards: every folder reads, says what the firmware needs, and stands in the table."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,35 @@ def test_what_is_frozen_exists(board: boards.Board) -> None:
 
     run(boards.folder() / board.name / "manifest.py")
     assert {"petiole", "petiole_node"} <= set(frozen)
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
+def test_the_texts_of_a_folder_speak_of_its_own_board(board: boards.Board) -> None:
+    assert boards.strange_names(board) == []
+
+
+def test_a_folder_that_began_as_a_copy_of_another_is_told_where_it_still_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(boards.folder(), tmp_path, dirs_exist_ok=True)
+    new = tmp_path / "MY_PICO"
+    shutil.copytree(tmp_path / "RPI_PICO", new)
+    (new / boards.FILE).write_text(GOOD.replace('name = "RPI_PICO"', 'name = "MY_PICO"'))
+    monkeypatch.setattr(boards, "_CHECKOUT", tmp_path)
+    with pytest.raises(SystemExit) as caught:
+        boards.main()
+    said = str(caught.value)
+    for place in (
+        "README.md:1: the title",
+        "README.md:3: RPI_PICO",
+        "README.md:11: RPI_PICO",
+        "manifest.py:1: RPI_PICO",
+    ):
+        assert f"{new}/{place} is not MY_PICO" in said
+    assert "| [MY_PICO](MY_PICO/README.md) |" in (tmp_path / boards.TABLE_FILE).read_text()
+    for name in ("README.md", "manifest.py"):
+        (new / name).write_text((new / name).read_text().replace("RPI_PICO", "MY_PICO"))
+    boards.main()
 
 
 def test_the_table_is_current() -> None:

@@ -1,10 +1,11 @@
 """Facts about boards: one folder each below `boards/`, with a `board.toml` of the schema that stands here.
 
-    python -m petiole_tools.boards      writes the table of boards/README.md anew
+python -m petiole_tools.boards      writes the table of boards/README.md anew, and looks at the folders' texts
 """
 
 from __future__ import annotations
 
+import re
 import sys
 import tomllib
 from functools import cached_property
@@ -20,6 +21,11 @@ FILE = "board.toml"
 TABLE_FILE = "README.md"
 _CHECKOUT = Path(petiole.__file__).parent.parent.parent / "boards"
 _INSTALLED = Path(petiole.__file__).parent.parent / "petiole_boards"
+
+_NAMED = {  # by file of a folder: where it names its board
+    TABLE_FILE: (re.compile(r"--board (\w+)"), re.compile(r"petiole boards (\w+)")),
+    "manifest.py": (re.compile(r"BOARD=(\w+)"),),
+}
 
 Version = Annotated[str, Field(pattern=r"^\d+\.\d+$")]
 Text = Annotated[str, Field(min_length=1, max_length=300)]
@@ -201,6 +207,20 @@ def table(boards: list[Board]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def strange_names(board: Board, root: Path | None = None) -> list[str]:
+    """Where the texts of a folder speak of another board, as they do when it began as a copy."""
+    found = []
+    for name, patterns in _NAMED.items():
+        path = (root or folder()) / board.name / name
+        text = path.read_text(encoding="utf-8")
+        for number, line in enumerate(text.splitlines(), 1):
+            said = [word for pattern in patterns for word in pattern.findall(line)]
+            found += [f"{path}:{number}: {word} is not {board.name}" for word in said if word != board.name]
+        if name == TABLE_FILE and not text.startswith(f"# {board.name}\n"):
+            found.append(f"{path}:1: the title is not {board.name}")
+    return found
+
+
 BEGIN = "<!-- written by `python -m petiole_tools.boards`, do not edit -->\n"
 END = "<!-- end -->\n"
 
@@ -216,8 +236,14 @@ def with_table(text: str, boards: list[Board]) -> str:
 
 def main() -> None:
     path = folder() / TABLE_FILE
-    path.write_text(with_table(path.read_text(), load_all()))
+    try:
+        known = load_all()
+        path.write_text(with_table(path.read_text(), known))
+    except CliError as error:
+        sys.exit("\n".join([f"error: {error.problem}", *error.more, f"hint: {error.hint}"]))
     print(path, file=sys.stderr)
+    if strange := [line for board in known for line in strange_names(board)]:
+        sys.exit("\n".join(["error: a folder speaks of another board", *strange]))
 
 
 if __name__ == "__main__":

@@ -57,7 +57,15 @@ def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
     wanted = {path: (len(data), digest(data)) for path, data in payload.slot.items()}
     wanted[MANIFEST] = (len(payload.manifest), digest(payload.manifest))
     if running and _files(trees[running], root + running + "/") == wanted:
-        return Plan(running, old, False, True, root=root_files, keeps_foreign_main=foreign)
+        return Plan(
+            running,
+            old,
+            clears_state=False,
+            is_there=True,
+            root=root_files,
+            keeps_foreign_main=foreign,
+            sent_bytes=_size(payload.root, root_files),
+        )
     slot = SLOTS[1] if old == SLOTS[0] else SLOTS[0]
     here, there = _files(trees[slot], root + slot + "/"), _files(trees[old], root + old + "/") if old else {}
     del wanted[MANIFEST]
@@ -92,7 +100,7 @@ def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
         tuple(path for path in folders if path not in trees[slot]),
         root_files,
         foreign,
-        sum(len(payload.slot[path]) for path in send) + sum(len(payload.root[path]) for path in root_files),
+        _size(payload.slot, send) + _size(payload.root, root_files),
         needed,
         free + gained,
         block,
@@ -161,6 +169,10 @@ def _root_changes(session: Session, payload: Payload, root: str) -> tuple[str, .
 def _files(tree: dict[str, tuple[int, str]], folder: str) -> dict[str, tuple[int, str]]:
     """Files of a slot by path in it."""
     return {path.removeprefix(folder): found for path, found in tree.items() if found[0] >= 0}
+
+
+def _size(files: dict[str, bytes], paths: tuple[str, ...]) -> int:
+    return sum(len(files[path]) for path in paths)
 
 
 def _below(path: str, folder: str) -> str:

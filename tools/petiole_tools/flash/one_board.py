@@ -20,6 +20,7 @@ from petiole_tools.flash.report import Report
 from petiole_tools.flash.session import Session
 from petiole_tools.flash.stoppable import in_thread
 from petiole_tools.flash.wanted import Wanted
+from petiole_tools.output import counted
 
 _SETTLE_S = 10.0  # ModemManager takes the longest, as it tries several protocols
 _LOOK_AGAIN_S = 0.2
@@ -105,7 +106,7 @@ async def _write(job: Job, target: BoardPort, report: Report, stop: threading.Ev
         is_trial = client is not None
         await in_thread(stop, lambda: install.write(session, look.whole, plan, is_trial=is_trial, told=report.sent))
         if plan.changes:
-            report.step("written", f"slot {plan.slot}, {plan.sent_bytes} bytes sent, read back and compared")
+            report.step("written", _written(plan))
         if client is not None:
             done = await registry.register(client, who, look.known, wanted.replaces)
             report.step("gateway", f"{who.name} {done} at site {client.site}")
@@ -158,7 +159,15 @@ def _compared(plan: install.Plan, whole: payload.Payload) -> str:
         return f"slot {plan.slot} has this firmware ({whole.version}); {', '.join(plan.root)} to write"
     kept = len(plan.copy) + len(plan.same)
     foreign = f"; its main.py becomes {install.FOREIGN_MAIN}" if plan.keeps_foreign_main else ""
-    return f"{len(plan.send)} files to send for slot {plan.slot}, {kept} are on the board already{foreign}"
+    here = f"{kept} {'is' if kept == 1 else 'are'} on the board already"
+    return f"{counted(len(plan.send), 'file')} to send for slot {plan.slot}, {here}{foreign}"
+
+
+def _written(plan: install.Plan) -> str:
+    sent = f"{counted(plan.sent_bytes, 'byte')} sent"
+    if plan.is_there:
+        return f"{', '.join(plan.root)}, {sent}"
+    return f"slot {plan.slot}, {sent}, read back and compared"
 
 
 def _open(path: str, wanted: Wanted, stop: threading.Event) -> Session:
