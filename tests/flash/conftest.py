@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +12,7 @@ import pytest
 from petiole_tools.cli import main
 from petiole_tools.flash import payload
 
+from . import desk
 from .rig import BoardVm
 
 Run = Callable[..., tuple[int, str, list[str]]]
@@ -26,24 +23,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The settings file of a running gateway; ports are links `ttyACM*` in the folder `ports` beside it."""
     folder = tmp_path_factory.mktemp("site")
     (folder / "ports").mkdir()
-    config = folder / "petiole.toml"
-    config.write_text(
-        f'site = "desk"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n'
-        f'[[serial]]\nport = "{folder}/ports/ttyACM*"\nframing = "console"\n'
-    )
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PETIOLE_")}
-    command = [sys.executable, "-m", "petiole_tools", "--config", str(config)]
-    with (folder / "gateway.log").open("w") as log:
-        gateway = subprocess.Popen([*command, "gateway", "run"], stdout=log, stderr=log, env=env)
-        try:
-            end = time.monotonic() + 60
-            while subprocess.run([*command, "status"], capture_output=True, check=False, env=env).returncode:
-                assert time.monotonic() < end, (folder / "gateway.log").read_text()
-                assert gateway.poll() is None, (folder / "gateway.log").read_text()
-            yield config
-        finally:
-            gateway.send_signal(signal.SIGTERM)
-            gateway.wait(30)
+    with desk.gateway(folder, f"{folder}/ports/ttyACM*") as config:
+        yield config
 
 
 @pytest.fixture(scope="session", autouse=True)

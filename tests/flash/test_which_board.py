@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from petiole_tools.flash import find
 from petiole_tools.flash.find import BoardPort
 from petiole_tools.flash.names import names
 
+from . import desk
 from .conftest import Run
 from .rig import BoardVm
 
@@ -171,25 +171,23 @@ def test_boards_with_one_serial_number_become_two_nodes(petiole: Run, tmp_path: 
 def test_the_gateway_lends_the_port_that_is_meant_and_not_one_with_the_same_serial_number(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     (tmp_path / "second").mkdir()
-    config, usb, log = tmp_path / "petiole.toml", tmp_path / "usb.json", tmp_path / "gateway.log"
-    config.write_text(
-        'site = "desk"\nstate_dir = "state"\n[udp]\nlisten = "127.0.0.1:0"\n'
-        '[[serial]]\nport = "usb:0001"\nframing = "console"\n'
-    )
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PETIOLE_")}
-    env |= {"PYTHONPATH": str(USB), "PETIOLE_TEST_USB": str(usb), "PETIOLE_CONFIG": str(config)}
+    usb = tmp_path / "usb.json"
     command = [sys.executable, "-m", "petiole_tools"]
-
-    def petiole(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *words], capture_output=True, text=True, check=False, env=env, cwd=tmp_path)
-
-    with BoardVm(tmp_path / "first") as first, BoardVm(tmp_path / "second") as second, log.open("w") as output:
+    with BoardVm(tmp_path / "first") as first, BoardVm(tmp_path / "second") as second:
         usb.write_text(json.dumps([[first.path, "0001"], [second.path, "0001"]]))
-        gateway = subprocess.Popen([*command, "gateway", "run"], stdout=output, stderr=output, env=env)
-        try:
+        shown = {"PYTHONPATH": str(USB), "PETIOLE_TEST_USB": str(usb)}
+        with desk.gateway(tmp_path, "usb:0001", **shown) as config:
+            env = {name: value for name, value in os.environ.items() if not name.startswith("PETIOLE_")}
+            env |= shown | {"PETIOLE_CONFIG": str(config)}
+
+            def petiole(*words: str) -> subprocess.CompletedProcess[str]:
+                return subprocess.run(
+                    [*command, *words], capture_output=True, text=True, check=False, env=env, cwd=tmp_path
+                )
+
             end = time.monotonic() + 60
             while not (found := petiole("port", "list", "--json").stdout) or "open" not in found:
-                assert time.monotonic() < end, log.read_text()
+                assert time.monotonic() < end, (tmp_path / "gateway.log").read_text()
             assert json.loads(found)["ports"][0]["path"] == first.path
             words = ("flash", "--board", "unix", "--timeout", "0")
             done = petiole(*words, "--name", "meant", "--port", second.path)
@@ -201,6 +199,3 @@ def test_the_gateway_lends_the_port_that_is_meant_and_not_one_with_the_same_seri
             done = petiole(*words, "--name", "other", "--port", first.path)
             assert done.returncode == 20, done.stderr
             assert first.image_has(b'"other"')
-        finally:
-            gateway.send_signal(signal.SIGTERM)
-            gateway.wait(30)
