@@ -28,6 +28,7 @@ CHUNK = 768  # bytes of a file in one step: 1 KB as base64, which a board of 100
 ANSWER_S = 12.0  # the longest step is hashing 100 KB, or erasing as much: seconds
 PROMPT_S = 3.0  # a node yields to Ctrl-C within milliseconds, but for a flash write
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
+_LAST = b"petiole is here"
 _MAX_HOLDERS = 3  # named of those that have a port open
 _GONE = (OSError, termios.error, struct.error, TransportError)
 
@@ -186,9 +187,12 @@ class Session:
                 time.sleep(0.05)
                 serial.reset_input_buffer()
                 serial.write(b"\r\x01")
-                if self._transport.read_until(1, _BANNER, timeout_overall=0.7).endswith(_BANNER):
-                    self._transport.in_raw_repl = True
-                    return
+                if self._reads(_BANNER, 0.7):
+                    # It may be the answer to an earlier attempt, with others on their way: this one is the last.
+                    serial.write(b"print('" + _LAST + b"', end='')\x04")
+                    if self._reads(_LAST + b"\x04\x04", PROMPT_S):
+                        self._transport.in_raw_repl = True
+                        return
                 if self._stop.is_set() or time.monotonic() > end:
                     raise NoMicroPython(
                         f"nothing on {self.path} answers as MicroPython does",
@@ -196,6 +200,11 @@ class Session:
                     )
         except _GONE as error:
             raise self._lost(error) from error
+
+    def _reads(self, ending: bytes, within_s: float) -> bool:
+        """Whether this comes in time, whatever comes before it."""
+        read: bytes = self._transport.read_until(1, ending, timeout_overall=within_s)
+        return read.endswith(ending)
 
     def _lost(self, error: BaseException) -> BoardLost:
         self.is_lost = True
