@@ -3,40 +3,23 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from serial.tools import list_ports
 
 from petiole_tools import boards
 from petiole_tools.failure import CliError
-from petiole_tools.flash import image
+from petiole_tools.flash import image, session
+from tests.flash import desk
 
-from . import places
+from . import rig
+from .rig import NAME, SLOWNESS, EmulatedPico, Flashed
 
 GIVEN = "PETIOLE_UF2"
 WHERE = "make flash-emulated UF2=FILE; the file: micropython.org, downloads, Raspberry Pi Pico (RPI_PICO), .uf2"
-_SECONDS = 30  # until a computer sees the port; the emulator has begun within one
-
-
-@dataclass(frozen=True)
-class EmulatedPico:
-    folder: Path
-    image: Path
-
-    @property
-    def port(self) -> Path:
-        return self.folder / places.PORT
-
-    @property
-    def drive(self) -> Path:
-        return self.folder / places.DRIVE
 
 
 def checked_image() -> Path:
@@ -55,22 +38,40 @@ def checked_image() -> Path:
 
 
 @pytest.fixture(scope="session")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmulatedPico]:
-    """A chip whose flash is blank: it shows its loader's drive."""
+def micropython() -> Iterator[Path]:
+    """The image, and a computer that sees the emulated board and has patience with it."""
     path = checked_image()
     if importlib.util.find_spec("rp2040py") is None:
         pytest.fail("there is no rp2040py: `make flash-emulated` installs it, or pip install -e '.[emulator]'")
-    folder = tmp_path_factory.mktemp("pico")
-    (folder / places.USB).write_text(json.dumps([]))
-    process = subprocess.Popen([sys.executable, "-m", "tests.emulated.pico", str(folder)])
-    try:
-        found = EmulatedPico(folder, path)
-        end = time.monotonic() + _SECONDS
-        while not found.drive.is_dir():
-            assert process.poll() is None, "the emulator has ended"
-            assert time.monotonic() < end
-            time.sleep(0.05)
-        yield found
-    finally:
-        process.terminate()
-        process.wait(30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "ANSWER_S", session.ANSWER_S * SLOWNESS)
+        patch.setattr(session, "PROMPT_S", session.PROMPT_S * SLOWNESS)
+        patch.setattr(list_ports, "comports", list_ports.comports)  # to have it back
+        list_ports.comports = rig.usb_of_tests()
+        patch.setenv(rig.USB_VARIABLE, "")
+        yield path
+
+
+@pytest.fixture(scope="session")
+def flashed(micropython: Path, tmp_path_factory: pytest.TempPathFactory) -> Flashed:
+    """A blank chip, as `petiole flash --image` leaves it: with the example, and joined."""
+    folder = tmp_path_factory.mktemp("first")
+    with EmulatedPico(folder / "pico") as pico, desk.gateway(folder, str(pico.port)) as config:
+        return rig.flash(pico, config, "--name", NAME, *rig.image_words(micropython, pico.drive))
+
+
+@pytest.fixture(scope="session")
+def counting(flashed: Flashed, tmp_path_factory: pytest.TempPathFactory) -> Flashed:
+    """The same board after a second flash: another application, and a durable outbox."""
+    return flashed_again(flashed, "counting", tmp_path_factory.mktemp("counting"))
+
+
+@pytest.fixture(scope="session")
+def sleeping(flashed: Flashed, tmp_path_factory: pytest.TempPathFactory) -> Flashed:
+    """The same, with an application that sleeps."""
+    return flashed_again(flashed, "sleeping", tmp_path_factory.mktemp("sleeping"))
+
+
+def flashed_again(flashed: Flashed, project: str, folder: Path) -> Flashed:
+    with EmulatedPico(folder / "pico", flashed.after) as pico, desk.gateway(folder, str(pico.port)) as config:
+        return rig.flash(pico, config, "--app", str(Path(__file__).parent / project))

