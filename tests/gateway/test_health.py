@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from petiole_gateway.monitoring.health import BACKLOG, ERROR, LEAF_GRACE_S, judge, span
+from petiole_gateway.monitoring.health import BACKLOG, ERROR, LEAF_GRACE_S, STORE_GRACE_S, judge, span
 
 GOOD: dict[str, Any] = {
     "site": "barn",
@@ -43,6 +43,8 @@ def test_what_an_older_gateway_does_not_say_is_taken_for_good() -> None:
         (with_("leaf", hub_link_up=False), "hub_link_down", True, True),
         (with_("store", not_at_hub=BACKLOG + 1), "backlog", True, True),
         (with_("store", healthy=False), "store_refuses", True, False),
+        (with_("store", waiting_s=STORE_GRACE_S + 1, pending=3), "store_refuses", True, False),
+        (with_("leaf", write_problem="UP: no space left on device"), "store_refuses", True, False),
         (with_("store", barrier_failed_total=1), "disk_errors", True, True),
         ({**GOOD, "clock": "unsynchronised"}, "clock_doubtful", True, True),
         ({**GOOD, "links": [{"name": "/dev/ttyUSB0", "problem": "busy"}]}, "port_closed", True, True),
@@ -62,6 +64,24 @@ def test_each_trouble_has_its_code_and_says_whether_a_restart_helps(
     assert (health.is_live, health.is_ready) == (is_live, is_ready)
     assert health.line == health.findings[0].problem
     assert all(text and "\n" not in text for each in health.findings for text in (each.problem, each.hint))
+
+
+def test_a_disk_that_is_full_is_told_once_and_how_it_goes_on() -> None:
+    status = {
+        **with_("leaf", write_problem="UP: no space left on device"),
+        "store": {"healthy": False, "waiting_s": 99},
+    }
+    [found] = judge(status).findings
+    assert found.problem == "the leaf server cannot write: UP: no space left on device"
+    assert "make room" in found.hint
+    assert codes(with_("store", waiting_s=STORE_GRACE_S - 1, pending=3)) == []
+
+
+def test_a_path_is_said_once() -> None:
+    link = {"name": "/dev/ttyUSB0", "problem": "/dev/ttyUSB0: does not exist"}
+    assert judge({**GOOD, "links": [link]}).line == "/dev/ttyUSB0: does not exist"
+    link = {"name": "usb:E66", "problem": "/dev/ttyUSB0: does not exist"}
+    assert judge({**GOOD, "links": [link]}).line == "usb:E66: /dev/ttyUSB0: does not exist"
 
 
 def test_work_that_does_not_go_on_is_cured_by_a_restart() -> None:

@@ -1,5 +1,6 @@
 """What people type, and what they get to read."""
 
+import errno
 import json
 from datetime import UTC, datetime, timedelta
 
@@ -124,6 +125,8 @@ def test_every_error_becomes_one_problem_and_one_hint() -> None:
     found = explain(nested)
     assert (found.problem, "dialout" in found.hint) == ("/dev/ttyUSB0: permission denied", True)
     assert explain(KeyError("x\ny")).problem == "unexpected KeyError: 'x\\ny'"
+    full = explain(OSError(errno.ENOSPC, "No space left on device", "/var/lib/petiole/x"))
+    assert (full.problem, "make room" in full.hint) == ("/var/lib/petiole/x: no space left on device", True)
     assert explain(ValueError("a\nb")).problem == "unexpected ValueError: a b"
 
 

@@ -6,6 +6,8 @@ CliError           a command cannot do what was asked
 
 from __future__ import annotations
 
+import errno
+
 DEBUG_HINT = "run it again with --debug for the traceback"
 
 
@@ -62,6 +64,10 @@ def explain(error: BaseException) -> CliError:
         is_port = str(error.filename or "").startswith("/dev/")
         owner = "the group dialout may use serial ports" if is_port else "check who owns it, or name another place"
         return CliError(_os_problem(error), owner)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return CliError(
+            _os_problem(error), "make room on that disk and run it again; `petiole doctor` and `df -h` show it"
+        )
     if isinstance(error, OSError):
         is_place = error.filename is not None
         return CliError(_os_problem(error), "check that path, or name another place" if is_place else DEBUG_HINT)

@@ -20,6 +20,8 @@ BACKLOG = 1000
 # The leaf server is started again 0.3 s after it ended, after repeated crashes some seconds later; the client is back
 # a quarter of a second after that. Who is away for longer does not come back by itself.
 LEAF_GRACE_S = 30.0
+# The server answers within milliseconds, the slowest cards sync within seconds; after 10 s an answer is given up.
+STORE_GRACE_S = 15.0
 
 # With one of these a restart of the gateway is the cure: it is not alive.
 FATAL = frozenset({"leaf_gone", "stalled"})
@@ -133,9 +135,17 @@ def _leaf(status: Document) -> list[Finding]:
 def _store(status: Document) -> list[Finding]:
     store = status.get("store") or {}
     found = []
-    if store.get("healthy") is False:
-        hint = "look at the gateway's log: is its disk full?"
+    refused = (status.get("leaf") or {}).get("write_problem")
+    waiting_s = store.get("waiting_s") or 0.0
+    hint = "look at the gateway's log: is its disk full?"
+    if refused:
+        hint = "make room on its disk: it goes on by itself soon after, and nodes keep their readings until then"
+        found.append(Finding("store_refuses", ERROR, f"the leaf server cannot write: {refused}", hint))
+    elif store.get("healthy") is False:
         found.append(Finding("store_refuses", ERROR, "the leaf takes no readings", hint))
+    elif waiting_s > STORE_GRACE_S:
+        problem = f"no reading has become durable for {span(waiting_s)}, {store.get('pending', 0)} wait"
+        found.append(Finding("store_refuses", ERROR, problem, hint))
     if store.get("barrier_failed_total"):
         found.append(Finding("disk_errors", ERROR, "the disk reports errors", "check dmesg and replace the card"))
     return found
@@ -189,7 +199,9 @@ def _links(status: Document) -> list[Finding]:
     for link in status.get("links") or ():
         if link.get("problem"):
             hint = link.get("hint") or "is the board plugged in and the port free?"
-            found.append(Finding("port_closed", WARNING, f"{link['name']}: {link['problem']}", hint))
+            problem = str(link["problem"])  # of a path, which often is the name
+            problem = problem if problem.startswith(f"{link['name']}: ") else f"{link['name']}: {problem}"
+            found.append(Finding("port_closed", WARNING, problem, hint))
         elif link.get("state") == "released":
             problem = f"{link['name']} is released for {span(link.get('released_for_s') or 0)} more"
             hint = f"`petiole port resume {link['name']}` takes it back now; readings wait on the board"

@@ -84,6 +84,7 @@ class Status:
                 "healthy": gateway.store.is_healthy,
                 "durability": gateway.store.durability.value,
                 "pending": gateway.store.pending,
+                "waiting_s": round(gateway.store.waiting_s, 1),
                 "not_at_hub": self.backlog,
                 **{name: getattr(gateway.store.metrics, name) for name in gateway.store.metrics.__slots__},
             },
@@ -131,6 +132,8 @@ class Status:
             "hub_server": (leaf.hub_server or None) if leaf else None,
             "hub_link_changed_at": _time(leaf.link_changed_at) if leaf else None,
             "watchdog_restarts_total": leaf.watchdog_restarts_total if leaf else None,
+            "write_problem": (leaf.write_problem or None) if leaf else None,
+            "write_restarts_total": leaf.write_restarts_total if leaf else None,
             "server_version": _version(gateway),
             "restarts_total": leaf.restarts_total if leaf else None,
         }

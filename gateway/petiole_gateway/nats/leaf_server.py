@@ -31,6 +31,7 @@ from .leaf_watchdog import PATIENCE_S, LinkWatchdog
 from .monitor import fetch_json
 from .ports import free_ports, is_free
 from .private_file import write_private
+from .store_watchdog import POLL_S, StoreWatchdog
 
 # A million stored messages are recovered in 2 s on a PC; a Pi with an SD card is assumed twenty times slower.
 START_TIMEOUT_S = 45.0
@@ -42,14 +43,16 @@ SETTLED_S = 60.0
 _POLL_S = 0.02
 _LOG_TAIL = 30
 CONFIG_FILE = "leaf.conf"
+# What it says again is to be the same line: our log has times of its own.
+_STAMP = re.compile(r"^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d+ ")
 _TAKEN = re.compile(r"127\.0\.0\.1:(\d+): bind: address already in use")
 
 
 class LeafServer:
     """`start` returns when the leaf is healthy; from then on it is kept running until `stop`.
 
-    `on_log(line)` gets every line the server writes, `on_link(up)` every change of the link to the hub,
-    `on_exit(return_code)` every unexpected end before the restart. None of them may block.
+    `on_log(line)` gets every line the server writes, without its time, `on_link(up)` every change of the link to the
+    hub, `on_exit(return_code)` every unexpected end before the restart. None of them may block.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class LeafServer:
         binary: Path | None = None,
         settings: dict[str, object] | None = None,
         watchdog_patience_s: float = PATIENCE_S,
+        store_poll_s: float = POLL_S,
         on_log: Callable[[str], None] = lambda line: None,
         on_link: Callable[[bool], None] = lambda up: None,
         on_exit: Callable[[int], None] = lambda code: None,
@@ -78,6 +82,7 @@ class LeafServer:
         self._binary = binary
         self._extra = dict(settings or {})
         self._patience_s = watchdog_patience_s
+        self._store_poll_s = store_poll_s
         self._supervisor = supervisor or Supervisor(structlog.get_logger())
         self._on_log, self._on_link, self._on_exit = on_log, on_link, on_exit
         self._lock = DataDirLock(data_dir)
@@ -87,6 +92,7 @@ class LeafServer:
         self._tasks: list[asyncio.Task[None]] = []
         self._expected_end = False
         self._watchdog: LinkWatchdog | None = None
+        self._store_watchdog: StoreWatchdog | None = None
 
     @property
     def access(self) -> LeafAccess:
@@ -123,6 +129,16 @@ class LeafServer:
         """Restarts because the server had stopped trying to reach the hub."""
         return self._watchdog.restarts_total if self._watchdog else 0
 
+    @property
+    def write_problem(self) -> str:
+        """What it cannot write to disk, and why; "" while it can."""
+        return self._store_watchdog.problem if self._store_watchdog else ""
+
+    @property
+    def write_restarts_total(self) -> int:
+        """Restarts because there was room again and it did not write."""
+        return self._store_watchdog.restarts_total if self._store_watchdog else 0
+
     async def start(self) -> None:
         """Start and wait until healthy.
 
@@ -155,6 +171,10 @@ class LeafServer:
                 "the leaf server", lambda: self._supervise(binary, client_port, monitor_port), is_vital=True
             )
         )
+        self._store_watchdog = StoreWatchdog(
+            monitor_port, self.store_dir, restart=self._restart_to_write, poll_s=self._store_poll_s
+        )
+        self._tasks.append(self._supervisor.keep("the leaf's disk", self._store_watchdog.run))
         if self.hub_urls:
             self._watchdog = LinkWatchdog(
                 monitor_port,
@@ -197,6 +217,10 @@ class LeafServer:
         if process is not None:
             self._expected_end = True
             await _terminate(process)
+
+    async def _restart_to_write(self) -> None:
+        self._on_log(f"[ERR] started again: it could not write ({self.write_problem}), and its disk has room")
+        await self.restart()
 
     async def kill(self) -> None:
         """kill -9 the server, as a crash would; the supervisor starts it again. For tests and demonstrations."""
@@ -299,7 +323,7 @@ class LeafServer:
                 continue
             if not line:
                 return
-            text = line.decode(errors="replace").rstrip()
+            text = _STAMP.sub("", line.decode(errors="replace").rstrip())
             self._log_tail.append(text)
             self._on_log(text)
 

@@ -58,6 +58,12 @@ class Admission:
         self._metrics = metrics
         self._max_pending = max_pending
         self._unhealthy_since: float | None = None
+        self._moved_at = 0.0  # when something has become durable, or the first came that waits now
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long something waits and nothing has become durable."""
+        return asyncio.get_running_loop().time() - self._moved_at if self.pending else 0.0
 
     def set_healthy(self, healthy: bool) -> None:
         """The leaf takes messages, or does not."""
@@ -80,12 +86,15 @@ class Admission:
             raise self.busy("too much is waiting")
         if self._space.used + self._pending_bytes + size > self._space.usable:
             raise self.busy("the stream is full")
+        if not self.pending:
+            self._moved_at = asyncio.get_running_loop().time()
         self.pending += 1
         self._pending_bytes += size
         self._metrics.submitted_total += 1
 
     def release(self, uplinks: Sequence[Uplink]) -> None:
         """These are durable."""
+        self._moved_at = asyncio.get_running_loop().time()
         self.pending -= len(uplinks)
         self._pending_bytes -= sum(uplink.stored_size for uplink in uplinks)
         self._metrics.durable_total += len(uplinks)

@@ -118,6 +118,11 @@ class UplinkStore:
         return self._admission.pending
 
     @property
+    def waiting_s(self) -> float:
+        """For how long nothing has become durable although something waits for it."""
+        return self._admission.waiting_s
+
+    @property
     def is_healthy(self) -> bool:
         """The leaf takes messages at this moment."""
         return self._opened.is_set()
