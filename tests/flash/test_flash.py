@@ -72,6 +72,23 @@ def test_a_name_that_another_board_has_is_not_taken_from_it_unasked(
     assert petiole("device", "remove", "taken")[0] == 0
 
 
+def test_a_board_whose_key_is_not_that_of_the_gateway_is_found_at_once(
+    petiole: Run, plugged: str, tmp_path: Path
+) -> None:
+    words = (*FLASH, plugged, "--name", "leaf", "--app", app(tmp_path, "1"))
+    assert petiole(*words)[0] == 0
+    assert petiole("device", "remove", "leaf")[0] == 0
+    assert petiole("device", "add", "leaf")[0] == 0
+    code, out, err = petiole(*words)
+    assert code == 17
+    assert err[-2] == "error: the board is leaf, but the site's leaf has another key"
+    assert "gateway  " not in out
+    code, out, err = petiole(*words, "--replace")
+    assert code == 0, err
+    assert "leaf replaced" in out
+    assert petiole("device", "remove", "leaf")[0] == 0
+
+
 def test_a_node_that_does_not_join_in_time_is_said_with_what_to_look_at(
     petiole: Run, plugged: str, tmp_path: Path
 ) -> None:

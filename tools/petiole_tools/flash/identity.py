@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Any
 
-from petiole import wire
+from petiole import join, wire
 from petiole_node import settings as node_settings
 from petiole_node.errors import SettingsError
 from petiole_tools.boards import Board
@@ -27,6 +27,11 @@ class Identity:
     key: str = field(repr=False)
     settings: dict[str, Any] = field(repr=False)
     is_known: bool
+
+    @property
+    def device_id(self) -> str:
+        """By which a gateway knows it, in hexadecimal: another key has another one."""
+        return join.device_id(bytes.fromhex(self.key)).hex()
 
     @property
     def document(self) -> bytes:

@@ -48,12 +48,22 @@ async def check_free(client: Client, identity: Identity, replaces: bool) -> dict
             f"the site has a device {identity.name} already",
             "choose another --name; --replace gives this board its name, and that one may join no more",
         )
+    if known is not None and not _has(known, identity) and not replaces:
+        raise NameTaken(
+            f"the board is {identity.name}, but the site's {identity.name} has another key",
+            "--replace tells the gateway the key of this board; what has the other key may join no more",
+        )
     return known
+
+
+def _has(known: dict[str, Any], identity: Identity) -> bool:
+    """Whether what the gateway knows by this name is this board."""
+    return identity.is_known and known["id"] == identity.device_id
 
 
 async def register(client: Client, identity: Identity, known: dict[str, Any] | None, replaces: bool) -> str:
     """Let the node join; what was done, in a word. Raises CliError."""
-    if known is not None and identity.is_known and not replaces:
+    if known is not None and _has(known, identity) and not replaces:
         return "is registered already"
     if known is not None:
         await client.gateway("device.remove", {"name": identity.name})
