@@ -77,6 +77,16 @@ def test_a_disk_that_is_full_is_told_once_and_how_it_goes_on() -> None:
     assert codes(with_("store", waiting_s=STORE_GRACE_S - 1, pending=3)) == []
 
 
+def test_a_hub_that_refuses_the_site_is_not_waited_for() -> None:
+    away = judge(with_("leaf", hub_link_up=False)).findings[0]
+    assert "catches up by itself" in away.hint
+    refused = judge(with_("leaf", hub_link_up=False, hub_refusal="Authorization Violation")).findings[0]
+    assert refused.code == away.code
+    assert refused.problem.endswith("; the hub says: Authorization Violation")
+    assert "hub_credentials" in refused.hint
+    assert "by itself" not in refused.hint
+
+
 def test_a_path_is_said_once() -> None:
     link = {"name": "/dev/ttyUSB0", "problem": "/dev/ttyUSB0: does not exist"}
     assert judge({**GOOD, "links": [link]}).line == "/dev/ttyUSB0: does not exist"

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from nats_rig import PATIENCE_S, SITE, RecordingLogger, Rig, until
+from nats_rig import FAST_LINK, PATIENCE_S, SITE, RecordingLogger, Rig, until
 
 from petiole_gateway.nats.binary import ENVIRONMENT_VARIABLE, check_version, find_nats_server
 from petiole_gateway.nats.child_process import process_start
@@ -26,6 +26,7 @@ from petiole_gateway.nats.errors import (
     SecurityError,
     VersionError,
 )
+from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_config import LeafSettings, render_leaf_config
 from petiole_gateway.nats.leaf_pidfile import PID_FILE, end_stale_server, stale_server
 from petiole_gateway.nats.leaf_server import LeafServer
@@ -255,3 +256,31 @@ async def test_a_leaf_that_stops_trying_is_restarted(rig: Rig) -> None:
     await rig.linked()
     assert changes[:2] == [True, False]
     assert changes[-1] is True
+
+
+async def test_a_hub_that_refuses_the_site_is_told_in_lines_that_are_the_same(rig: Rig, tmp_path: Path) -> None:
+    stranger = HubCluster(tmp_path / "stranger", size=1)
+    await rig.start_hub()
+    hub = rig.hub.servers[0]
+    log: list[str] = []
+    leaf = LeafServer(
+        SITE,
+        tmp_path / "refused",
+        hub_urls=[f"nats-leaf://{hub.host}:{hub.leaf_port}"],
+        hub_credentials=stranger.mint_site(SITE),
+        settings=FAST_LINK,
+        on_log=log.append,
+    )
+    await leaf.start()
+    try:
+        await until(lambda: leaf.hub_refusal == "Authorization Violation", "the hub's words")
+        refusals = lambda: [line for line in log if "Authorization Violation" in line]  # noqa: E731
+        await until(lambda: len(refusals()) >= 3, "it is tried again")
+        assert len(set(refusals())) == 1
+        await rig.hub.stop()
+        await until(lambda: leaf.hub_refusal == "", "a hub that is away refuses nobody")
+        away = lambda: [line for line in log if "connection refused" in line]  # noqa: E731
+        await until(lambda: len(away()) >= 3, "it is tried again")
+        assert len(set(away())) == 1
+    finally:
+        await leaf.stop()

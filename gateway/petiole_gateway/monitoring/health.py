@@ -110,14 +110,15 @@ def _leaf(status: Document) -> list[Finding]:
         ]
     if leaf.get("hub_configured") and leaf.get("hub_link_up") is False:
         since = since_text(leaf.get("hub_link_changed_at"))
-        return [
-            Finding(
-                "hub_link_down",
-                ERROR,
-                f"the link to the hub is down{f' since {since}' if since else ''}, {waiting} readings wait",
-                "check the network and [nats] hub; nothing is lost, it catches up by itself",
+        problem = f"the link to the hub is down{f' since {since}' if since else ''}, {waiting} readings wait"
+        hint = "check the network and [nats] hub; nothing is lost, it catches up by itself"
+        if leaf.get("hub_refusal"):
+            problem += f"; the hub says: {leaf['hub_refusal']}"
+            hint = (
+                "is [nats] hub_credentials of this hub and site, not expired, and its certificate good? "
+                f"`petiole hub site DIR {status.get('site', 'SITE')} --renew` makes new credentials"
             )
-        ]
+        return [Finding("hub_link_down", ERROR, problem, hint)]
     if waiting > BACKLOG:
         return [
             Finding(

@@ -130,6 +130,7 @@ class Status:
             "hub_configured": bool(gateway.config.nats.hub),
             "hub_link_up": leaf.link_up if leaf else None,
             "hub_server": (leaf.hub_server or None) if leaf else None,
+            "hub_refusal": (leaf.hub_refusal or None) if leaf else None,
             "hub_link_changed_at": _time(leaf.link_changed_at) if leaf else None,
             "watchdog_restarts_total": leaf.watchdog_restarts_total if leaf else None,
             "write_problem": (leaf.write_problem or None) if leaf else None,

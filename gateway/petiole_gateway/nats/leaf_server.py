@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import collections
 import contextlib
 import json
 import os
@@ -20,6 +19,7 @@ from .child_process import ended_with_parent
 from .errors import LeafStartError, PortTakenError, ServerError
 from .leaf_access import ACCESS_FILE, LeafAccess, local_passwords, read_access, write_access
 from .leaf_config import LOCAL_USER, SYSTEM_USER, LeafSettings, render_leaf_config
+from .leaf_log import LeafLog
 from .leaf_pidfile import (
     TERMINATE_TIMEOUT_S,
     DataDirLock,
@@ -41,17 +41,14 @@ FIRST_BACKOFF_S = 0.25
 MAX_BACKOFF_S = 15.0
 SETTLED_S = 60.0
 _POLL_S = 0.02
-_LOG_TAIL = 30
 CONFIG_FILE = "leaf.conf"
-# What it says again is to be the same line: our log has times of its own.
-_STAMP = re.compile(r"^\[\d+\] \d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d+ ")
 _TAKEN = re.compile(r"127\.0\.0\.1:(\d+): bind: address already in use")
 
 
 class LeafServer:
     """`start` returns when the leaf is healthy; from then on it is kept running until `stop`.
 
-    `on_log(line)` gets every line the server writes, without its time, `on_link(up)` every change of the link to the
+    `on_log(line)` gets every line the server writes, as `LeafLog` has it, `on_link(up)` every change of the link to the
     hub, `on_exit(return_code)` every unexpected end before the restart. None of them may block.
     """
 
@@ -86,7 +83,7 @@ class LeafServer:
         self._supervisor = supervisor or Supervisor(structlog.get_logger())
         self._on_log, self._on_link, self._on_exit = on_log, on_link, on_exit
         self._lock = DataDirLock(data_dir)
-        self._log_tail: collections.deque[str] = collections.deque(maxlen=_LOG_TAIL)
+        self._log = LeafLog()
         self._process: asyncio.subprocess.Process | None = None
         self._log_task: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -118,6 +115,11 @@ class LeafServer:
     def hub_server(self) -> str:
         """Name of the hub server that the leaf is linked to; "" while there is none."""
         return self._watchdog.hub_server if self._watchdog else ""
+
+    @property
+    def hub_refusal(self) -> str:
+        """Why the hub does not take the link, in its words; "" while it does, and where nobody says so."""
+        return "" if self.link_up else self._log.refusal
 
     @property
     def link_changed_at(self) -> float | None:
@@ -268,7 +270,7 @@ class LeafServer:
 
     async def _launch(self, binary: Path, client_port: int, monitor_port: int) -> None:
         config = (self.data_dir / CONFIG_FILE).absolute()
-        self._log_tail.clear()
+        self._log.tail.clear()
         process = await asyncio.create_subprocess_exec(
             str(binary),
             "-c",
@@ -307,10 +309,10 @@ class LeafServer:
             if is_ours and health.get("status") == "ok":
                 return
             await asyncio.sleep(_POLL_S)
-        raise LeafStartError(f"not healthy after {START_TIMEOUT_S:g} s", list(self._log_tail))
+        raise LeafStartError(f"not healthy after {START_TIMEOUT_S:g} s", list(self._log.tail))
 
     def _why_ended(self, code: int) -> LeafStartError:
-        tail = list(self._log_tail)
+        tail = list(self._log.tail)
         taken = next((found for line in tail if (found := _TAKEN.search(line))), None)
         return PortTakenError(int(taken[1]), tail) if taken else LeafStartError(f"it ended with code {code}", tail)
 
@@ -323,9 +325,7 @@ class LeafServer:
                 continue
             if not line:
                 return
-            text = _STAMP.sub("", line.decode(errors="replace").rstrip())
-            self._log_tail.append(text)
-            self._on_log(text)
+            self._on_log(self._log.take(line.decode(errors="replace").rstrip()))
 
     async def _supervise(self, binary: Path, client_port: int, monitor_port: int) -> None:
         loop = asyncio.get_running_loop()
