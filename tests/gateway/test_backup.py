@@ -225,8 +225,25 @@ async def test_settings_and_credentials_come_back_where_they_are_wanted(world: L
     world.lose()
     await restore(world.options, world.file, None, folder, trust_clock=True)
     assert (folder / "gateway.toml").read_bytes() == world.path.read_bytes()
-    with pytest.raises(CliError, match="exists"):
+    # Again, as after an interruption: what is there already is not in the way, but another's is.
+    await restore(world.options, world.file, None, folder, trust_clock=True)
+    (folder / "gateway.toml").write_text("site = 'barn'\n")
+    with pytest.raises(CliError, match="exists, and is another"):
         await restore(world.options, world.file, None, folder, trust_clock=True)
+
+
+async def test_a_machine_without_settings_becomes_the_gateway_of_the_backup(
+    world: Lost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.backup()
+    await world.stop()
+    monkeypatch.setenv("PETIOLE_STATE_DIR", str(tmp_path / "not-here"))
+    await restore(Options(), world.file, None, tmp_path / "new", trust_clock=True)
+    restored = load(tmp_path / "new" / "gateway.toml")
+    assert restored.site == SITE
+    assert (restored.state_dir / "leaf").is_dir()
+    assert restored.state_dir.is_relative_to(tmp_path / "new")
+    assert not (tmp_path / "not-here").exists()
 
 
 def test_a_file_says_what_is_wrong_with_it() -> None:

@@ -31,6 +31,7 @@ from petiole_gateway.settings.config import Config
 from petiole_tools.client import connect, connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options, Target
+from petiole_tools.output import say
 
 PASSWORD = "PETIOLE_BACKUP_PASSWORD"  # noqa: S105 - a name
 _SETTINGS = "gateway.toml"
@@ -60,13 +61,14 @@ async def backup(options: Options, path: Path, password_file: Path | None) -> No
     }
     sealed = seal(document, password)
     write_private(path, sealed)
-    print(f"{path}: {len(found.devices)} devices of site {config.site}, {len(sealed)} bytes")
+    say(f"{path}: {len(found.devices)} devices of site {config.site}, {len(sealed)} bytes")
 
 
 async def restore(
     options: Options, path: Path, password_file: Path | None, settings: Path | None, *, trust_clock: bool
 ) -> None:
-    """Put a backup into a new gateway, which must not run."""
+    """Put a backup into a new gateway, which must not run. With `settings` and no settings of its own it is the gateway
+    of those in the backup."""
     document = open_sealed(_read(path), _password(password_file, is_new=False))
     try:
         registry = RegistryBackup.of(document["registry"])
@@ -74,20 +76,24 @@ async def restore(
         files = {str(Path(one).name): base64.b64decode(data) for one, data in document["files"].items()}
     except (KeyError, TypeError, ValueError) as error:
         raise BackupError("the backup has not the contents of one", "take another copy") from error
+    _check_clock(max(made_at, registry.accepted_at), trust_clock=trust_clock)
+    brings_own = settings is not None and options.config is None and _SETTINGS in files
+    if settings is not None and brings_own:
+        _write_settings(settings, files)
+        options = replace(options, config=settings / _SETTINGS)
     config = _config(options)
     if config.site != site:
         raise CliError(f"the backup is of site {site}, and this gateway's is {config.site}", f"--site {site}")
-    _check_clock(max(made_at, registry.accepted_at), trust_clock=trust_clock)
-    if settings is not None:
+    if settings is not None and not brings_own:
         _write_settings(settings, files)
     at_hub = await _at_hub(options, config, registry)
     sequences = await _put_back(config, registry, at_hub, name)
-    print(f"{len(sequences)} devices of site {site}, as of {timestamp(made_at)}; they join anew with their next frame")
+    say(f"{len(sequences)} devices of site {site}, as of {timestamp(made_at)}; they join anew with their next frame")
     if at_hub is None:
-        print("the hub was not asked: what it took after the backup without the node being told may come twice")
-        print("with --server HUB --creds FILE it is asked")
+        say("the hub was not asked: what it took after the backup without the node being told may come twice")
+        say("with --server HUB --creds FILE it is asked")
     else:
-        print(f"the hub has newer readings of {sum(at_hub[one] > registry.sequences.get(one, 0) for one in at_hub)}")
+        say(f"the hub has newer readings of {sum(at_hub[one] > registry.sequences.get(one, 0) for one in at_hub)}")
 
 
 async def _put_back(
@@ -169,12 +175,21 @@ def _files(options: Options, config: Config) -> dict[str, str]:
 
 
 def _write_settings(folder: Path, files: dict[str, bytes]) -> None:
-    present = [name for name in files if (folder / name).exists()]
+    # What an interrupted run has written already is not in the way of the next one.
+    missing = {name: data for name, data in files.items() if not _holds(folder / name, data)}
+    present = [name for name in missing if (folder / name).exists()]
     if present:
-        raise CliError(f"{folder / present[0]} exists", "--settings names an empty folder")
-    for name, data in files.items():
+        raise CliError(f"{folder / present[0]} exists, and is another", "--settings names an empty folder")
+    for name, data in missing.items():
         write_private(folder / name, data)
-        print(f"wrote {folder / name}")
+        say(f"wrote {folder / name}")
+
+
+def _holds(path: Path, data: bytes) -> bool:
+    try:
+        return path.read_bytes() == data
+    except FileNotFoundError:
+        return False
 
 
 def _give_to_owner(folder: Path) -> None:

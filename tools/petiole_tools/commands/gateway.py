@@ -185,7 +185,8 @@ def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
     password_file: PasswordFile = None,
     settings: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write settings and credentials of the backup there, too.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Write settings and credentials of the backup there, and restore for them."),
     ] = None,
     trust_clock: Annotated[
         bool, typer.Option("--trust-clock", help="This machine's clock is right, though no time source has set it.")
