@@ -57,7 +57,9 @@ def site(
     context: typer.Context,
     folder: Folder,
     site: Annotated[str, typer.Argument(metavar="SITE", help="Name of the site.")],
-    renew: Annotated[bool, typer.Option("--renew", help="New credentials, though there are some.")] = False,
+    renew: Annotated[
+        bool, typer.Option("--renew", help="New credentials, though there are some; those stay good, too.")
+    ] = False,
     offline: Annotated[
         bool, typer.Option("--offline", help="Only write the credentials; the hub need not run.")
     ] = False,
