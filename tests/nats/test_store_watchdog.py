@@ -14,6 +14,9 @@ from nats_rig import SITE, Fleet, Rig, until
 
 from petiole_gateway.nats import store_watchdog
 from petiole_gateway.nats.store_watchdog import StoreWatchdog
+from petiole_gateway.nats.streams import DEFAULT_MAX_BYTES
+from petiole_gateway.nats.uplink_admission import Admission, StoreMetrics
+from petiole_gateway.nats.uplink_eviction import StoreSpace
 
 
 def limit(rig: Rig, size: int) -> None:
@@ -88,3 +91,17 @@ async def test_a_server_that_does_not_answer_is_not_one_that_cannot_write(rig: R
     await rig.leaf.kill()
     await until(lambda: rig.leaf.restarts_total == 1, "it is started again")
     assert (rig.leaf.write_problem, rig.leaf.write_restarts_total) == ("", 0)
+
+
+async def test_a_store_in_which_one_reading_becomes_durable_does_not_stand_still() -> None:
+    admission = Admission(SITE, StoreSpace(DEFAULT_MAX_BYTES), StoreMetrics(), max_pending=10)
+    admission.accepting = True
+    first, second = (Fleet(1).uplink("dev00", number) for number in (1, 2))
+    admission.admit(first)
+    admission.admit(second)
+    admission._moved_at -= 1000
+    assert admission.waiting_s >= 1000
+    admission.release([first])
+    assert admission.waiting_s < 1000
+    admission.release([second])
+    assert admission.waiting_s == 0
