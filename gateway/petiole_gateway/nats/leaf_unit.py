@@ -12,6 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import structlog
@@ -23,6 +24,7 @@ from .leaf_pidfile import stale_server
 from .leaf_server import START_TIMEOUT_S
 from .leaf_watchdog import PATIENCE_S, LinkWatchdog
 from .monitor import fetch_json
+from .store_watchdog import StoreWatchdog
 
 # As often as the link is looked at; one loopback request of about 1 ms each time.
 POLL_S = 1.0
@@ -56,6 +58,7 @@ class LeafUnit:
         self._supervisor = supervisor or Supervisor(structlog.get_logger())
         self._tasks: list[asyncio.Task[None]] = []
         self._watchdog: LinkWatchdog | None = None
+        self._store_watchdog: StoreWatchdog | None = None
 
     @property
     def access(self) -> LeafAccess:
@@ -92,11 +95,26 @@ class LeafUnit:
         """Restarts because the server had stopped trying to reach the hub."""
         return self._watchdog.restarts_total if self._watchdog else 0
 
+    @property
+    def hub_refusal(self) -> str:
+        """Always "": what the hub says is in the log of the server's service."""
+        return ""
+
+    @property
+    def write_problem(self) -> str:
+        """What it cannot write to disk, and why; "" while it can."""
+        return self._store_watchdog.problem if self._store_watchdog else ""
+
+    @property
+    def write_restarts_total(self) -> int:
+        """Restarts because there was room again and it did not write."""
+        return self._store_watchdog.restarts_total if self._store_watchdog else 0
+
     async def start(self) -> None:
         """Wait until it is healthy. LeafStartError if it is not in time."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._start_timeout_s
-        while not await self._is_healthy():
+        while not (await self._answers() and await self._is_healthy()):
             if loop.time() > deadline:
                 raise LeafStartError(
                     f"{NAME} was not healthy within {self._start_timeout_s:g} s",
@@ -104,8 +122,10 @@ class LeafUnit:
                 )
             await asyncio.sleep(POLL_S / 4)
         self._tasks.append(self._supervisor.keep("the leaf server's service", self._watch, is_vital=True))
+        port = urlsplit(self.access.monitor_url).port or 0
+        self._store_watchdog = StoreWatchdog(port, self.store_dir, restart=self.restart)
+        self._tasks.append(self._supervisor.keep("the leaf's disk", self._store_watchdog.run))
         if self.hub_urls:
-            port = urlsplit(self.access.monitor_url).port or 0
             self._watchdog = LinkWatchdog(
                 port, self.hub_urls, restart=self.restart, on_change=self._on_link, patience_s=self._patience_s
             )
@@ -129,14 +149,19 @@ class LeafUnit:
                 os.kill(pid, number)
 
     async def _is_healthy(self) -> bool:
+        return (await self._page("/healthz?js-server-only=true")).get("status") == "ok"
+
+    async def _answers(self) -> bool:
+        """Another server may have the monitor's port."""
+        page = await self._page("/varz")
+        return bool(page) and page.get("port") == urlsplit(self.access.url).port
+
+    async def _page(self, path: str) -> dict[str, Any]:
+        """A page of its monitor, {} if there is none."""
         try:
-            monitor = urlsplit(self.access.monitor_url)
-            health = await fetch_json("127.0.0.1", monitor.port or 0, "/healthz?js-server-only=true")
-            page = await fetch_json("127.0.0.1", monitor.port or 0, "/varz")
+            return await fetch_json("127.0.0.1", urlsplit(self.access.monitor_url).port or 0, path)
         except (OSError, TimeoutError, ValueError, KeyFileError):
-            return False
-        # Another server may have the monitor's port.
-        return health.get("status") == "ok" and page.get("port") == urlsplit(self.access.url).port
+            return {}
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -144,7 +169,7 @@ class LeafUnit:
         known = self.pid
         while True:
             await asyncio.sleep(POLL_S)
-            if await self._is_healthy():
+            if await self._answers():
                 seen_at = loop.time()
             pid = self.pid
             if pid is not None and pid != known:
