@@ -65,7 +65,14 @@ def words(board: BoardVm, drive: Path, *more: str) -> list[str]:
 def test_a_dry_run_installs_no_image(petiole: Run, board: BoardVm, drive: Path) -> None:
     code, out, err = petiole(*words(board, drive, "--dry-run"))
     assert code == 0, err
-    assert [line.split()[0] for line in out.splitlines()] == ["building", "image", "found", "compared", "stopped"]
+    assert [line.split()[0] for line in out.splitlines()] == [
+        "building",
+        "built",
+        "image",
+        "found",
+        "compared",
+        "stopped",
+    ]
     assert "without it the image would be installed first" in out
     assert sorted(path.name for path in drive.iterdir()) == ["INFO_UF2.TXT"]
     assert LOADER not in board.ended
@@ -101,7 +108,14 @@ def test_an_image_is_installed_before_the_firmware(
     assert code == 0, err
     assert (drive / "petiole.uf2").read_bytes() == IMAGE
     assert LOADER in board.ended
-    assert [line.split()[0] for line in out.splitlines()][:5] == ["building", "image", "installed", "found", "compared"]
+    assert [line.split()[0] for line in out.splitlines()][:6] == [
+        "building",
+        "built",
+        "image",
+        "installed",
+        "found",
+        "compared",
+    ]
 
 
 def test_a_board_of_another_chip_gets_no_image_and_runs_on(
@@ -274,6 +288,7 @@ def test_ctrl_c_ends_a_download_at_once(speak: Callable[[bytes], str], tmp_path:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline().startswith("building")
+    assert process.stdout.readline().startswith("built")
     assert process.stdout.readline() == "fetching\n"
     started = time.monotonic()
     process.send_signal(signal.SIGINT)

@@ -140,6 +140,7 @@ NAMES = {
     "presence: documents for the hub",
     "the leaf server",
     "the leaf server's log",
+    "the leaf's disk",
     "the leaf's link",
     "the search for ports",
     "the look at health",

@@ -168,9 +168,7 @@ async def test_what_was_delivered_stays_so_if_a_newer_one_takes_its_place_before
 async def test_senders_of_one_key_at_the_same_moment_leave_nobody_untold(rig: MailRig) -> None:
     device = rig.device("crowd")
     await rig.cut()
-    sent = await asyncio.gather(
-        *(rig.at_hub.send(SITE, "crowd", "x", expires_in_s=HOUR_S, key="k") for _ in range(8))
-    )
+    sent = await asyncio.gather(*(rig.at_hub.send(SITE, "crowd", "x", expires_in_s=HOUR_S, key="k") for _ in range(8)))
     await rig.restore()
     delivered = device.wake()
     await rig.emptied("crowd")

@@ -71,7 +71,7 @@ def check(words: list[str]) -> None:
             assert name in options | {"--help"}, f"{name} of petiole {' '.join(words)}"
         elif hasattr(command, "commands") and word in command.commands:
             command = command.commands[word]
-            options |= {name for each in command.params for name in each.opts}
+            options |= {name for each in command.params for name in (*each.opts, *each.secondary_opts)}
         elif hasattr(command, "commands"):
             takes = {name for each in command.params if not each.is_flag for name in each.opts}
             previous = words[words.index(word) - 1]
