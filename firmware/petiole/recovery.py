@@ -115,6 +115,15 @@ class Recovery:
         self.lose_all()
         return True
 
+    def wake(self, now: int) -> None:
+        """A peer that sleeps is heard. If it let a timeout pass, it slept: what has had time for an answer is lost, and
+        is not left to timers, which would have to run down while the peer listens."""
+        if self.timeouts:
+            patience = max(self.srtt or 0, self._latest)
+            for sent in self._sent:
+                if now - sent.sent_at > patience:
+                    sent.lost = True
+
     def lost(self) -> "list[Item]":
         """Items to send again, oldest first: of frames that are lost; until `retry`."""
         items: list[Item] = []

@@ -175,3 +175,26 @@ def test_what_is_lost_is_told_until_it_is_queued_again():
     assert lost(recovery, 10_250) == [one]
     assert lost(recovery, 10_250) == []
     assert recovery.timeouts == 1
+
+
+def test_a_peer_that_was_asleep_is_told_again_as_soon_as_it_is_heard():
+    recovery = settled()
+    one = sent(recovery, 100, 10000)
+    assert lost(recovery, recovery.deadline()) == [one]
+    again = recovery.deadline()
+    assert again is None
+    recovery.sent(101, [one], 12000)
+    assert recovery.deadline() > 12100, "its timer backs off"
+    recovery.wake(12100)
+    assert lost(recovery, 12100) == [one]
+
+
+def test_a_peer_that_is_awake_has_the_time_of_a_round_trip_to_answer():
+    recovery = settled()
+    one = sent(recovery, 100, 10000)
+    recovery.wake(10200)
+    assert lost(recovery, 10200) == [], "no timeout has passed"
+    assert lost(recovery, recovery.deadline()) == [one]
+    recovery.sent(101, [one], 12000)
+    recovery.wake(12020)
+    assert lost(recovery, 12020) == []

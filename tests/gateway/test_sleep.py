@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from petiole_gateway.hub.ports import CommandError
 
-from .memory import MemoryLink, Site, until, with_site
+from .memory import MemoryLink, MemoryRecords, Site, until, with_site
 from .sleepers import PERIOD_S, MemoryMail, Sleeper, SlowLink, sleeper
 
 
@@ -268,3 +269,46 @@ async def test_on_a_bad_link_every_item_is_carried_out_once_and_every_reading_st
     assert len(node.mailed) == len(items), "each once"
     assert [number for number, *_ in node.mailed] == [item.number for item in items]
     await until(lambda: site.uplinks.numbers("a") == list(range(1, 41)))
+
+
+def deafen(node: Sleeper) -> Callable[[], None]:
+    """The node sends and hears nothing, until what is returned is called."""
+    hear = node.receive
+    node.receive = lambda frame: None  # type: ignore[method-assign]
+
+    def end() -> None:
+        node.receive = hear  # type: ignore[method-assign]
+
+    return end
+
+
+@with_site
+async def test_what_a_device_slept_through_is_said_at_its_next_wake_however_soon_that_is(site: Site) -> None:
+    """Its period may be shorter than a gateway takes it for listening, and than a timer that backs off."""
+    site.options["wake_policies"] = MemoryRecords()
+    _, node, _ = await start(site)
+    await site.hub.wake_policies.ask(site.hub.device("a"), period_s=3)
+    hear = deafen(node)
+    for value in range(4):
+        node.wake(value)
+        await asyncio.sleep(0.2)
+        node.sleep()
+        await asyncio.sleep(2.8)
+    hear()
+    await node.cycle()
+    assert node.period_s == 3
+
+
+@with_site
+async def test_a_request_that_met_a_device_falling_asleep_is_answered_at_its_next_wake(site: Site) -> None:
+    _, node, _ = await start(site)
+    hear = deafen(node)
+    node.wake(1.0)
+    answer = asyncio.create_task(site.hub.command("a", "led", [True], 9))
+    await asyncio.sleep(0.2)
+    node.sleep()
+    hear()
+    await asyncio.sleep(4)
+    assert not answer.done()
+    await node.cycle()
+    assert await asyncio.wait_for(answer, 0.1) == {"led": [True]}

@@ -201,6 +201,8 @@ class Peer:
                 return incoming
             self._place = place
             self._promote(session)
+            if self.manifest.get("p", [0])[0]:
+                session.recovery.wake(now)  # as a gateway does for a device that sleeps
             readings = [record for record in incoming.records if isinstance(record, Reading)]
             self.repeats_total += bool(readings) and all(map(self._has, readings))
             for record in incoming.records:

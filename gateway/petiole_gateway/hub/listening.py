@@ -23,6 +23,8 @@ class Listening:
         if not entry.is_listening:
             entry.is_listening = True
             entry.woke_at = now
+        elif entry.device.is_sleepy:
+            entry.session.recovery.wake(now)  # its period may be shorter than our patience
         entry.device.presence.heard(now)
         self._changed(entry.device, now)
 
