@@ -23,6 +23,7 @@ from petiole_tools.flash import session as sessions
 
 from .conftest import Run
 from .rig import BoardVm
+from .steps import BEGIN, LOOK, WITH_IMAGE
 
 FAMILY = 0xE48BFF56
 LOADER = 11  # exit code of the board's VM for machine.bootloader()
@@ -65,14 +66,7 @@ def words(board: BoardVm, drive: Path, *more: str) -> list[str]:
 def test_a_dry_run_installs_no_image(petiole: Run, board: BoardVm, drive: Path) -> None:
     code, out, err = petiole(*words(board, drive, "--dry-run"))
     assert code == 0, err
-    assert [line.split()[0] for line in out.splitlines()] == [
-        "building",
-        "built",
-        "image",
-        "found",
-        "compared",
-        "stopped",
-    ]
+    assert [line.split()[0] for line in out.splitlines()] == [*BEGIN, "image", *LOOK, "stopped"]
     assert "without it the image would be installed first" in out
     assert sorted(path.name for path in drive.iterdir()) == ["INFO_UF2.TXT"]
     assert LOADER not in board.ended
@@ -108,14 +102,7 @@ def test_an_image_is_installed_before_the_firmware(
     assert code == 0, err
     assert (drive / "petiole.uf2").read_bytes() == IMAGE
     assert LOADER in board.ended
-    assert [line.split()[0] for line in out.splitlines()][:6] == [
-        "building",
-        "built",
-        "image",
-        "installed",
-        "found",
-        "compared",
-    ]
+    assert [line.split()[0] for line in out.splitlines()][:6] == WITH_IMAGE[:6]
 
 
 def test_a_board_of_another_chip_gets_no_image_and_runs_on(
