@@ -1,8 +1,8 @@
 """What is frozen into an own build: `make -C ports/rp2 BOARD=RPI_PICO_W FROZEN_MANIFEST=<this file>`.
 
-`app.py` and `petiole.json` stay files on the board; frozen modules take bytecode and names out of RAM.
+../README.md has all steps, and the three files that such a board needs.
 """
 
 # ruff: noqa: F821 - makemanifest.py gives these names
-include("$(PORT_DIR)/boards/manifest.py")
+include("$(BOARD_DIR)/manifest.py")  # what the stock image of this board has: networking and Bluetooth, too
 include("../manifest.py")

@@ -66,7 +66,16 @@ def test_what_is_frozen_exists(board: boards.Board) -> None:
         exec(compile(path.read_text(), str(path), "exec"), {"package": package, "include": include})
 
     run(boards.folder() / board.name / "manifest.py")
-    assert {"petiole", "petiole_node"} <= set(frozen)
+    assert {"petiole_boot", "petiole", "petiole_node"} <= set(frozen)
+
+
+@pytest.mark.parametrize("board", [one for one in BOARDS if one.port == "rp2"], ids=lambda board: board.name)
+def test_an_own_build_of_a_board_with_a_radio_keeps_what_its_stock_image_has(board: boards.Board) -> None:
+    """There MicroPython freezes more than for the port: `mip`, `ntptime`, `requests`, Bluetooth."""
+    text = (boards.folder() / board.name / "manifest.py").read_text()
+    has_radio = "udp" in board.links
+    assert ('include("$(BOARD_DIR)/manifest.py")' in text) == has_radio
+    assert ('include("$(PORT_DIR)/boards/manifest.py")' in text) == (not has_radio)
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.name)
