@@ -4,9 +4,9 @@
 
 In FOLDER, as a computer sees a board: `RPI-RP2`, the drive, while the chip is in its loader; `tty`, the port, and
 `usb.json`, the list with it, while it runs a firmware. A chip whose flash is blank is in its loader. What is left when
-the power is off: `flash.bin`, and what was done to it since, `flash.log`. SIGKILL takes the power away; a number in the
-file `cut` takes it in the middle of the so-many-th operation of the flash from then on. `lost`: by how many ms its
-clock is behind, since it began to run. `loader`: with what the ROM was to start its loader, see `_reset`.
+the power is off: `flash.bin`, and what was done to it since, `flash.operations`. SIGKILL takes the power away; a number
+in the file `cut` takes it in the middle of the so-many-th operation of the flash from then on. `lost`: by how many ms
+its clock is behind, since it began to run. `loader`: with what the ROM was to start its loader, see `_reset`.
 
 What is the emulator's: the boot ROM, the core, flash, USB, timers, watchdog. What is ours: the loader (the ROM's drive
 needs a host that mounts it), and the pace, see `_Paced`.

@@ -16,7 +16,7 @@ COPYING = 60  # operations of the flash: of some four hundred, and the slot's ma
 
 def moments(flashed: Flashed, folder: Path) -> list[str]:
     """What would start after a cut at each operation, before it and in its middle; each kind once, in that order."""
-    image, log = folder / "before.bin", folder / "operations.log"
+    image, log = folder / "before.bin", folder / "operations.bin"
     image.write_bytes(flashed.before)
     log.write_bytes(b"".join(nor.record(*operation) for operation in flashed.operations))
     return [line.split(" ", 1)[1] for line in rig.on_micropython("run_cuts.py", image, log).decode().splitlines()]

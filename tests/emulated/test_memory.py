@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from petiole_tools import boards
 from petiole_tools.flash.session import Session
+from tests.closing_summary import LINE
 
 from .rig import EmulatedPico, Flashed
 
@@ -35,17 +37,21 @@ print(whole, imported, gc.mem_alloc() - before, gc.mem_free())
 
 
 @pytest.mark.timeout(1200)
-def test_the_firmware_takes_the_memory_that_is_documented(flashed: Flashed, tmp_path: Path) -> None:
-    assert_documented(ROW, flashed.after, "/a", tmp_path)
+def test_the_firmware_takes_the_memory_that_is_documented(
+    flashed: Flashed, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property(LINE, assert_documented(ROW, flashed.after, "/a", tmp_path))
 
 
 @pytest.mark.timeout(1200)
-def test_the_firmware_in_the_image_takes_the_memory_that_is_documented(frozen: bytes, tmp_path: Path) -> None:
-    assert_documented(ROW_FROZEN, frozen, ".frozen", tmp_path)
+def test_the_firmware_in_the_image_takes_the_memory_that_is_documented(
+    frozen: bytes, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    record_property(LINE, assert_documented(ROW_FROZEN, frozen, ".frozen", tmp_path))
 
 
-def assert_documented(row: str, flash: bytes, folder: str, tmp_path: Path) -> None:
-    """`folder`: where the firmware is."""
+def assert_documented(row: str, flash: bytes, folder: str, tmp_path: Path) -> str:
+    """What was measured. `folder`: where the firmware is."""
     with EmulatedPico(tmp_path / "pico", flash) as pico, Session(str(pico.port)) as session:
         session._transport.enter_raw_repl(soft_reset=True, timeout_overall=120)  # a heap as at power-on, no main.py
         said = session._run(MEASURE.format(folder=folder))
@@ -54,3 +60,4 @@ def assert_documented(row: str, flash: bytes, folder: str, tmp_path: Path) -> No
     assert told is not None
     assert [imported, made, free] == pytest.approx([float(text) for text in told.groups()], abs=ROUNDED_KB)
     assert whole == pytest.approx(boards.load("RPI_PICO").memory.heap_kb, abs=ROUNDED_KB)
+    return f"imported {imported:.1f} KB, with a node {made:.1f} KB, free then {free:.1f} KB"
