@@ -213,8 +213,11 @@ class Conversation:
             self._count("unknown_extension")
 
     def _take_mail(self, session: Session, value: "CborValue") -> None:
-        has_room = len(session.queue) < _ANSWER_TO
-        reason = self.mail.take(value, session, self._events) if has_room else "unexpected"
+        if len(session.queue) < _ANSWER_TO:
+            reason = self.mail.take(value, session, self._events)
+        else:
+            self.mail.give_back()
+            reason = "unexpected"
         if reason:
             self._count(reason)
 

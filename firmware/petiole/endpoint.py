@@ -59,6 +59,7 @@ class NodeEndpoint(Conversation):
         self._join_tries = 0
         self._request_sent_at = 0  # the first time
         self._refused_wait = wire.REFUSED_RETRY_MS
+        self._return_at: int | None = None  # mail that was given back is asked for again
         self._rejected_at: int | None = None
         self._echoes: list[bytes] = []
 
@@ -97,6 +98,7 @@ class NodeEndpoint(Conversation):
         if session is not None:
             session.is_suspended = False
             self._feed()
+            self.mail.say_returned(session)
             if not session.queue:
                 session.send(Encoded(bytes((wire.PING,))))
 
@@ -142,6 +144,8 @@ class NodeEndpoint(Conversation):
                     times.append(candidate)
                 if self._question is not None and self._question.is_done and not self.session.is_suspended:
                     times.append(self._time_asked_at + wire.TIMEOUT_INITIAL_MS)
+                if self._return_at is not None:
+                    times.append(self._return_at)
         return min(times) if times else None
 
     def _sent(self, frame: bytes | None) -> bytes | None:
@@ -184,8 +188,19 @@ class NodeEndpoint(Conversation):
         if session.silent_timeouts >= wire.SILENT_TIMEOUTS or session.send_counter >= wire.COUNTER_LIMIT:
             self.lose(now)
         self._insist_on_time(session, now)
+        self._insist_on_mail(session, now)
         if self._is_idle() and not session.is_suspended and now - session.opened_at >= wire.KEEPALIVE_MS:
             session.send(Encoded(bytes((wire.PING,))))
+
+    def _insist_on_mail(self, session: Session, now: int) -> None:
+        """Say what was given back while the node stays awake: not at once, as there was no room for it."""
+        if session.is_suspended or not self.mail.returned:
+            self._return_at = None
+        elif self._return_at is None:
+            self._return_at = now + wire.LISTENING_MS
+        elif now >= self._return_at:
+            self._return_at = None
+            self.mail.say_returned(session)
 
     def lose(self, now: int) -> None:
         """Nobody answers: join beside the session, which goes on if it is heard."""
@@ -282,6 +297,7 @@ class NodeEndpoint(Conversation):
         self.seen = seen
         self.executing = executing
         self._described = None
+        self.mail.returned = 0  # all that has no result comes again in a new session
         return ""
 
     def _reject(self, part: "Split", now: int) -> str:

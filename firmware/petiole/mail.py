@@ -1,6 +1,7 @@
 """Mailbox items at a node (PROTOCOL.md, section 17): carried out once, answered until the gateway has heard it."""
 
 from petiole import cbor, wire
+from petiole.errors import QueueFull
 from petiole.items import Encoded
 
 MYPY = False  # the type checker takes it for true
@@ -31,6 +32,9 @@ class Mail:
         self.pending = 0  # items that the gateway still has for us, as it said last
         self._running: list[int] = []
         self._results: list[Result] = []  # the newest last
+        self.returned = 0  # items that were given back and of which the gateway has not heard
+        self._return: Encoded | None = None  # says so, on its way
+        self._return_of = 0
 
     @property
     def is_idle(self) -> bool:
@@ -55,7 +59,8 @@ class Mail:
         if item in self._running:
             return ""
         if len(self._running) >= wire.MAX_OPEN_REQUESTS:
-            return "unexpected"  # it comes again
+            self.give_back()
+            return "unexpected"
         events.append(("mail", item, value[1], value[2], attempt > 1))
         try:
             self._running.append(item)
@@ -100,31 +105,60 @@ class Mail:
             results.append(result)
         self._results = results
         self.pending = 0
+        self._return = None
+
+    # What is given back ------------------------------------------------------------------------------------
+
+    def give_back(self) -> None:
+        """An item cannot be kept, and is not: it comes again when the gateway has heard so."""
+        self.returned += 1
 
     def forget(self, item: int) -> None:
         """The item was not begun; it comes again."""
         if item in self._running:
             self._running.remove(item)
+            self.give_back()
 
     def interrupt(self) -> None:
         """Whoever carried items out has stopped; they come again, as redeliveries."""
+        self.returned += len(self._running)
         self._running = []
         self.pending = 0
 
+    def say_returned(self, session: "Session") -> None:
+        """Have the gateway hear of what was given back, until it has."""
+        if self._return is not None:
+            if not self._return.is_done:
+                return
+            self.returned = max(0, self.returned - self._return_of)
+            self._return = None
+        if self.returned:
+            letter = Encoded(bytes((wire.MAIL_RETURN,)) + cbor.encode(self.returned))
+            try:
+                session.send(letter)
+            except QueueFull:
+                return  # later
+            self._return_of = self.returned
+            self._return = letter
+
     # Retained memory ---------------------------------------------------------------------------------------
 
-    def dump(self, room: int) -> "list[list[object]]":
-        """Results as `[item, status, record, is_acknowledged]`, oldest first: the newest whose records fit `room`."""
+    def dump(self, room: int) -> "tuple[list[list[object]], int]":
+        """Results as `[item, status, record, is_acknowledged]`, oldest first: the newest whose records fit `room`. And
+        how many items have been given back when only that is left."""
         kept: list[list[object]] = []
+        returned = self.returned
         for result in reversed(self._results):
             room -= len(result.data) + 16  # the number, the status and heads, encoded
-            if room < 0:
-                break
-            kept.insert(0, [result.item, result.status, result.data, result.is_done])
-        return kept
+            if room >= 0:
+                kept.insert(0, [result.item, result.status, result.data, result.is_done])
+            elif not result.is_done:
+                returned += 1
+        return kept, returned
 
-    def load(self, kept: "list[CborValue]") -> None:
+    def load(self, kept: "list[CborValue]", returned: int) -> None:
         """What `dump` gave. LocalError would help nobody here: what is none of it is left out."""
+        self.returned = max(0, returned)
         for entry in kept[-wire.REMEMBERED_ITEMS :]:
             if isinstance(entry, list) and len(entry) == 4:
                 item, status, data, is_done = entry

@@ -65,6 +65,7 @@ MANIFEST = 0x03
 LOG = 0x04
 MAIL = 0x09
 MAIL_RESULT = 0x0A
+MAIL_RETURN = 0x0B
 POLICY = 0x10
 
 # Readings (section 9)

@@ -21,7 +21,7 @@ _MARGIN_MS = 5000  # after its budget a wake has so long to come to its end, bef
 _LOOK_MS = 250  # no frame is needed for a pause to be over
 _LAST_MS = 100  # a wake is not followed by the next at once, however late it is
 _DOUBT_AFTER = 4  # wakes in which nobody was heard: the session may be lost, so join beside it
-_NOTES = 1  # version of what is in them
+_NOTES = 2  # version of what is in them
 _MAIL_ROOM = 380  # of 512 bytes of notes; 16 ids of requests and the rest take less than 100
 _MAX_OVERDUE_BITS = 16
 _SHORTAGES = 20  # of memory in a row, with all collected each time: a node that cannot even sleep is better reset
@@ -244,14 +244,16 @@ class Cycle:
         drift.learn()
         # Where notes are flash the clock is a crystal, and these numbers would cost a write for each sleep.
         is_cheap = self.sleeper.keeps_clock
+        results, returned = endpoint.mail.dump(_MAIL_ROOM)
         notes = [
             _NOTES,
             self._policy_ms,
             list(endpoint.seen),
-            endpoint.mail.dump(_MAIL_ROOM),
+            results,
             self._failures,
             [drift.ppm, drift.slept_ms] if is_cheap else [0, 0],
             self._port.now() if is_cheap else 0,
+            returned,
         ]
         self.sleeper.notes.write(cbor.encode(notes))
 
@@ -271,7 +273,7 @@ class Cycle:
             notes = cbor.decode(data)[0] if data else None
         except (OSError, ValueError):
             notes = None
-        empty: list[Json] = [_NOTES, 0, [], [], 0, [0, 0], 0]
+        empty: list[Json] = [_NOTES, 0, [], [], 0, [0, 0], 0, 0]
         if not isinstance(notes, list) or len(notes) != len(empty) or notes[0] != _NOTES:
             return empty
         for value, wanted in zip(notes, empty):  # noqa: B905 - MicroPython knows no strict
@@ -280,7 +282,7 @@ class Cycle:
         if self._endpoint is not None:
             self._policy_ms = max(0, min(notes[1], 1000 * wire.MAX_PERIOD_S))
             self._failures = max(0, notes[4])
-            self._endpoint.mail.load(notes[3])
+            self._endpoint.mail.load(notes[3], notes[7])
             if self._drift is not None:
                 self._drift.ppm, self._drift.slept_ms = notes[5]
         return notes

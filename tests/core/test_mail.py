@@ -116,11 +116,12 @@ def test_results_survive_in_retained_memory():
         peer.node.finish(item, 0, "x" * 20)
         if item < 3:
             results(peer)
-    kept = cbor.decode(cbor.encode(peer.node.mail.dump(100)))[0]
+    kept, returned = cbor.decode(cbor.encode(peer.node.mail.dump(100)))[0]
     assert [(entry[0], entry[3]) for entry in kept] == [(2, True), (3, False)]
     other = online()
-    other.node.mail.load(kept)
-    other.node.mail.load([[], 5, [1, 2, 3, 4], ["1", 0, b"", True]])
+    assert returned == 0, "what did not fit is acknowledged"
+    other.node.mail.load(kept, 0)
+    other.node.mail.load([[], 5, [1, 2, 3, 4], ["1", 0, b"", True]], 0)
     other.node.mail.renew(other.node.session)
     assert results(other) == [[3, 0, "x" * 20]]
     assert other.say(mail(2, 2)) == []
@@ -229,4 +230,84 @@ def test_interrupted_items_come_again():
 
 
 def test_an_empty_memory_has_nothing_to_dump():
-    assert Mail().dump(1000) == []
+    assert Mail().dump(1000) == ([], 0)
+
+
+def returned(peer):
+    """What the node says now of mail that it gave back; acknowledged."""
+    return [record.value for record in peer.heard() if isinstance(record, Record) and record.kind == wire.MAIL_RETURN]
+
+
+def test_what_was_cut_short_is_given_back_at_the_next_wake_until_it_is_heard():
+    peer = online()
+    peer.say(mail(1))
+    peer.say(mail(2))
+    acknowledge(peer)
+    peer.node.suspend()
+    peer.node.mail.interrupt()
+    peer.node.wake()
+    peer.frames()  # lost
+    peer.node.suspend()
+    peer.node.wake()
+    assert returned(peer) == [2]
+    peer.node.suspend()
+    peer.node.wake()
+    assert returned(peer) == []
+    assert peer.node.mail.returned == 0
+
+
+def test_what_was_given_back_meanwhile_is_said_too():
+    peer = online()
+    peer.say(mail(1))
+    peer.node.mail.interrupt()
+    peer.node.wake()
+    peer.say(mail(2))
+    peer.node.mail.interrupt()
+    assert returned(peer) == [1]
+    peer.node.suspend()
+    peer.node.wake()
+    assert returned(peer) == [1]
+
+
+def test_what_could_not_be_begun_is_given_back_after_a_while_by_a_node_that_is_awake():
+    peer = online()
+    peer.say(mail(1))
+    acknowledge(peer)
+    peer.node.mail.forget(1)
+    assert returned(peer) == []
+    peer.now += wire.LISTENING_MS - 1
+    assert returned(peer) == []
+    peer.now += 1
+    assert returned(peer) == [1]
+    peer.now += 2 * wire.LISTENING_MS
+    assert returned(peer) == []
+
+
+def test_what_does_not_fit_retained_memory_is_given_back():
+    peer = online()
+    for item in (1, 2, 3):
+        peer.say(mail(item))
+        peer.node.finish(item, 0, "x" * 20)
+    peer.say(mail(4))
+    peer.node.mail.interrupt()
+    kept, number = peer.node.mail.dump(100)
+    assert [entry[0] for entry in kept] == [2, 3]
+    assert number == 2, "the result that did not fit, and what has none"
+    other = online()
+    other.node.mail.load(kept, number)
+    other.node.wake()
+    assert returned(other) == [2]
+
+
+def test_a_new_session_gives_nothing_back():
+    peer = online()
+    peer.say(mail(1))
+    peer.node.mail.interrupt()
+    peer.node.wake()
+    frame = peer.frames()[-1]
+    peer.reject(wire.REJECT_SESSION, frame)
+    peer.join()
+    assert returned(peer) == []
+    peer.node.suspend()
+    peer.node.wake()
+    assert returned(peer) == []

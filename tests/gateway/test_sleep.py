@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from petiole import cbor, wire
+from petiole.items import Encoded
 from petiole_gateway.hub.ports import CommandError
 
 from .memory import MemoryLink, MemoryRecords, Site, until, with_site
@@ -312,3 +314,70 @@ async def test_a_request_that_met_a_device_falling_asleep_is_answered_at_its_nex
     assert not answer.done()
     await node.cycle()
     assert await asyncio.wait_for(answer, 0.1) == {"led": [True]}
+
+
+@with_site
+async def test_an_item_that_was_cut_short_is_brought_again_however_soon_the_next_wake_is(site: Site) -> None:
+    mail, node, link = await start(site)
+    node.answers = False
+    item = mail.put("a", "text", b'["long"]')
+    for _ in range(2):
+        node.wake(1.0)
+        await asyncio.sleep(1)
+        node.endpoint.mail.interrupt()
+        node.sleep()
+        await asyncio.sleep(2)
+    link.sent.clear()
+    node.answers = True
+    await node.cycle(2.0)
+    assert [again for *_, again in node.mailed] == [False, True, True]
+    assert len(link.sent) == 2, "it travels with the ack"
+    await until(lambda: mail.ends(item))
+    assert mail.ends(item) == [("delivered", 0, {"got": ["long"]})]
+
+
+@with_site
+async def test_an_item_that_is_cut_short_each_time_ends_however_short_the_period_is(site: Site) -> None:
+    mail, node, _ = await start(site)
+    node.answers = False
+    item = mail.put("a", "text", b'["stuck"]')
+    for _ in range(6):
+        node.wake()
+        await asyncio.sleep(1)
+        node.endpoint.mail.interrupt()
+        node.sleep()
+        await asyncio.sleep(2)
+    assert mail.ends(item) == [("failed", 508, "no answer to 5 attempts")]
+    assert len(node.mailed) == 5
+
+
+@with_site
+async def test_mail_that_an_awake_device_had_no_room_for_comes_again(site: Site) -> None:
+    mail = with_mail(site)
+    await site.restart()
+    node = await site.node("b", MemoryLink())
+    item = mail.put("b", "led", b"[true]")
+    site.hub.mail_arrived("b")
+    await until(lambda: node.count("mail"))
+    node.endpoint.mail.forget(item.number)
+    node.pump()
+    await until(lambda: node.count("mail") == 2, 15)
+    node.endpoint.finish(item.number, 0, None)
+    node.pump()
+    await until(lambda: mail.ends(item))
+    assert mail.ends(item) == [("delivered", 0, None)]
+
+
+@with_site
+async def test_mail_is_given_back_by_a_number_and_by_nothing_else(site: Site) -> None:
+    mail, node, _ = await start(site)
+    node.answers = False
+    mail.put("a", "text", b'["long"]')
+    node.wake()
+    await asyncio.sleep(1)
+    for value in (None, "1", [1], True):
+        node.endpoint.session.send(Encoded(bytes((wire.MAIL_RETURN,)) + cbor.encode(value)))
+    node.pump()
+    await asyncio.sleep(1)
+    assert len(node.mailed) == 1
+    assert site.hub.device("a").dropped["malformed_record"] == 4

@@ -20,6 +20,7 @@ from petiole_tools.cli import main
 from petiole_tools.sim.nodes import NodeSpec, SimNode
 
 PETIOLE = [sys.executable, "-m", "petiole_tools"]
+APP = Path(__file__).resolve().parents[1] / "node" / "wake_app.py"
 pytestmark = pytest.mark.timeout(120)
 
 
@@ -94,6 +95,24 @@ async def test_mail_waits_for_a_device_and_is_carried_out_when_it_comes(site: Si
     first = site.json("send", "shed", "ping", "--expires", "10m")["id"]
     async with SimNode(spec, site.folder / "node"):
         await until("end", lambda: site.states("shed").get(first) == "delivered")
+
+
+@pytest.mark.parametrize("sleep", ["deep", "light"])
+async def test_a_handler_that_is_cut_short_ends_in_a_later_wake_of_a_second(site: Site, sleep: str) -> None:
+    """The node wakes again long before a gateway would take its silence for sleep."""
+    added = site.json("device", "add", sleep)
+    spec = NodeSpec(
+        sleep, bytes.fromhex(added["key"]), "udp", ("127.0.0.1", site.udp_port), app=APP, runtime="micropython",
+        settings={"period_s": 1, "sleep": sleep, "awake_ms": 800},
+    )  # fmt: skip
+    until = functools.partial(asyncio.to_thread, site.until)
+    node = SimNode(spec, site.folder / sleep)
+    async with node:
+        await until("node", lambda: site.json("device", "show", sleep)["sequence"] > 1)
+        sent = site.json("send", sleep, "slow", "[60000]", "--expires", "10m")["id"]
+        await until("end", lambda: site.states(sleep)[sent] in ("delivered", "failed"))
+    assert site.states(sleep)[sent] == "delivered"
+    assert (node.folder / "executed.txt").read_text() == "slow False\nslow True\n"
 
 
 def test_errors_are_one_line_and_a_hint(site: Site) -> None:

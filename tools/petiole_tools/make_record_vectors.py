@@ -79,6 +79,7 @@ def _kinds() -> list[Case]:
         _valid("MAIL", r.extension(r.MAIL, mail), [[9, describe(mail)]], True),
         _valid("MAIL again", r.extension(r.MAIL, [*mail, 2]), [[9, describe([*mail, 2])]], True),
         _valid("MAIL_RESULT", r.extension(r.MAIL_RESULT, [7, 0, None]), [[10, describe([7, 0, None])]], True),
+        _valid("MAIL_RETURN", r.extension(r.MAIL_RETURN, 2), [[11, describe(2)]], True),
         _valid("POLICY", r.extension(r.POLICY, [600, 0]), [[16, describe([600, 0])]], True),
         _valid("an extension that nobody knows", r.extension(0x3F, b"\x01"), [[0x3F, describe(b"\x01")]], True),
         _valid("several", r.acks(1) + r.PING + r.message_taken(2), [[0x40, [1, 0]], [0x49, None], [0x4D, 2]], True),

@@ -77,7 +77,7 @@ def extension(kind: int, value: Any) -> bytes:
 
 TIME_REQUEST, PING, MANIFEST_REQUEST = b"\x43", b"\x49", b"\x4a"
 SLEEP, BUSY, PENDING, AWAKE = 0x44, 0x45, 0x4B, 0x4C
-REQUEST, REPLY, MANIFEST, LOG, MAIL, MAIL_RESULT, POLICY = 1, 2, 3, 4, 9, 10, 16
+REQUEST, REPLY, MANIFEST, LOG, MAIL, MAIL_RESULT, MAIL_RETURN, POLICY = 1, 2, 3, 4, 9, 10, 11, 16
 
 
 def message_taken(message: int) -> bytes:

@@ -30,7 +30,8 @@ local KINDS = {
     [0x40] = "ACK", [0x41] = "FRAGMENT", [0x42] = "TIME", [0x43] = "TIME_REQUEST", [0x44] = "SLEEP", [0x45] = "BUSY",
     [0x46] = "FLOOR", [0x47] = "SEQUENCE", [0x48] = "COUNTER_FLOOR", [0x49] = "PING", [0x4A] = "MANIFEST_REQUEST",
     [0x4B] = "PENDING", [0x4C] = "AWAKE", [0x4D] = "MESSAGE_TAKEN", [0x01] = "REQUEST", [0x02] = "REPLY",
-    [0x03] = "MANIFEST", [0x04] = "LOG", [0x09] = "MAIL", [0x0A] = "MAIL_RESULT", [0x10] = "POLICY",
+    [0x03] = "MANIFEST", [0x04] = "LOG", [0x09] = "MAIL", [0x0A] = "MAIL_RESULT",
+    [0x0B] = "MAIL_RETURN", [0x10] = "POLICY",
 }
 -- What the elements of the array of an extension record are.
 local ELEMENTS = {

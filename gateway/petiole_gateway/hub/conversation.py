@@ -134,6 +134,8 @@ class Conversation:
             self._listening.told(entry, value)
         elif kind == wire.MAIL_RESULT:
             self._postman.result(entry, value)
+        elif kind == wire.MAIL_RETURN:
+            self._postman.returned(entry, value, now)
         elif kind == wire.LOG:
             self._log(device, value)
         elif kind < 0x40:

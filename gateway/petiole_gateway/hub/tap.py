@@ -41,6 +41,7 @@ _KINDS = {
     wire.LOG: "LOG",
     wire.MAIL: "MAIL",
     wire.MAIL_RESULT: "MAIL_RESULT",
+    wire.MAIL_RETURN: "MAIL_RETURN",
     wire.POLICY: "POLICY",
 }
 

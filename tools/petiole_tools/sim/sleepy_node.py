@@ -100,7 +100,7 @@ class SleepyNode:
         )  # fmt: skip
         self._outbox = Outbox(OUTBOX, 1)
         self._boot = 0
-        self._kept_results: list[Any] = []  # in flash, as of the last sleep
+        self._kept_mail: tuple[list[Any], int] = ([], 0)  # in flash, as of the last sleep
         self._endpoint = self._booted()
         self._timer: asyncio.TimerHandle | None = None
         self._waker: asyncio.TimerHandle | None = None
@@ -185,7 +185,7 @@ class SleepyNode:
         self._endpoint.suspend()
         self._endpoint.link_down()
         if reason != "cut_awake":
-            self._kept_results = self._endpoint.mail.dump(MAIL_ROOM)
+            self._kept_mail = self._endpoint.mail.dump(MAIL_ROOM)
         self.is_awake = False
         self.counts[reason] += 1
         self.awake_ms_total += round(1000 * (self._loop_time() - self._woke_at))
@@ -220,7 +220,7 @@ class SleepyNode:
         self._boot += 1
         joiner = Joiner(AesCcm, self.plan.key)
         made = NodeEndpoint(joiner, self._secrets.randbytes, self._manifest, self._outbox, self._boot & 255, 1)
-        made.mail.load(self._kept_results)
+        made.mail.load(*self._kept_mail)
         return made
 
     def statistics(self) -> Counter[str]:
