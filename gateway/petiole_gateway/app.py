@@ -39,6 +39,7 @@ from .nats.subjects import site_inbox
 from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
+from .nats.watched_leaf import WatchedLeaf
 from .progress import LeafProgress, Part, SocketProgress, StoreProgress, SupervisedProgress, TaskProgress
 from .serial_ports import SerialPorts
 from .settings.config import Config
@@ -70,7 +71,7 @@ class Gateway:
         self.logger = logger or configure(config.log.level, config.log.format)
         self.ports: SerialPorts
         self.udp: UdpLink | None = None
-        self.leaf: LeafServer | LeafUnit | None = None
+        self.leaf: WatchedLeaf | None = None
         self.hub: Hub
         self.mail: MailboxStore | None = None
         self.presences: PresenceStore | None = None

@@ -236,7 +236,7 @@ async def test_a_leaf_that_stops_trying_is_restarted(rig: Rig) -> None:
     await rig.linked()
     rig.proxy.cut()
     await rig.linked(False)
-    watchdog = rig.leaf._watchdog
+    watchdog = rig.leaf._link_watchdog
     assert watchdog is not None
     watchdog._hubs = [("127.0.0.1", rig.proxy.port)]
     checks = 0

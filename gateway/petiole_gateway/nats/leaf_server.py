@@ -11,13 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-import structlog
-
 from ..supervision import Supervisor
 from .binary import find_nats_server
 from .child_process import ended_with_parent
 from .errors import LeafStartError, PortTakenError, ServerError
-from .leaf_access import ACCESS_FILE, LeafAccess, local_passwords, read_access, write_access
+from .leaf_access import ACCESS_FILE, local_passwords, write_access
 from .leaf_config import LOCAL_USER, SYSTEM_USER, LeafSettings, render_leaf_config
 from .leaf_log import LeafLog
 from .leaf_pidfile import (
@@ -27,11 +25,11 @@ from .leaf_pidfile import (
     forget_server,
     remember_server,
 )
-from .leaf_watchdog import PATIENCE_S, LinkWatchdog
-from .monitor import fetch_json
+from .leaf_watchdog import PATIENCE_S
 from .ports import free_ports, is_free
 from .private_file import write_private
-from .store_watchdog import POLL_S, StoreWatchdog
+from .store_watchdog import POLL_S
+from .watched_leaf import WatchedLeaf, answers, is_healthy
 
 # A million stored messages are recovered in 2 s on a PC; a Pi with an SD card is assumed twenty times slower.
 START_TIMEOUT_S = 45.0
@@ -45,7 +43,7 @@ CONFIG_FILE = "leaf.conf"
 _TAKEN = re.compile(r"127\.0\.0\.1:(\d+): bind: address already in use")
 
 
-class LeafServer:
+class LeafServer(WatchedLeaf):
     """`start` returns when the leaf is healthy; from then on it is kept running until `stop`.
 
     `on_log(line)` gets every line the server writes, as `LeafLog` has it, `on_link(up)` every change of the link to the
@@ -70,36 +68,25 @@ class LeafServer:
         on_exit: Callable[[int], None] = lambda code: None,
         supervisor: Supervisor | None = None,
     ) -> None:
+        super().__init__(
+            data_dir,
+            hub_urls=hub_urls,
+            on_link=on_link,
+            watchdog_patience_s=watchdog_patience_s,
+            store_poll_s=store_poll_s,
+            supervisor=supervisor,
+        )
         self.site = site
-        self.data_dir = data_dir
-        self.hub_urls = tuple(hub_urls)
         self.hub_credentials = hub_credentials
-        self.restarts_total = 0
         self._ports = (client_port, monitor_port)
         self._binary = binary
         self._extra = dict(settings or {})
-        self._patience_s = watchdog_patience_s
-        self._store_poll_s = store_poll_s
-        self._supervisor = supervisor or Supervisor(structlog.get_logger())
-        self._on_log, self._on_link, self._on_exit = on_log, on_link, on_exit
+        self._on_log, self._on_exit = on_log, on_exit
         self._lock = DataDirLock(data_dir)
         self._log = LeafLog()
         self._process: asyncio.subprocess.Process | None = None
         self._log_task: asyncio.Task[None] | None = None
-        self._tasks: list[asyncio.Task[None]] = []
         self._expected_end = False
-        self._watchdog: LinkWatchdog | None = None
-        self._store_watchdog: StoreWatchdog | None = None
-
-    @property
-    def access(self) -> LeafAccess:
-        """How to connect to it; valid after the first `start`."""
-        return read_access(self.data_dir)
-
-    @property
-    def store_dir(self) -> Path:
-        """Folder on whose file system its streams are; for the durability barrier."""
-        return self.data_dir / "jetstream"
 
     @property
     def pid(self) -> int | None:
@@ -107,39 +94,9 @@ class LeafServer:
         return self._process.pid if self._process and self._process.returncode is None else None
 
     @property
-    def link_up(self) -> bool:
-        """The leaf is linked to its hub. Always False without a hub."""
-        return self._watchdog is not None and self._watchdog.link_up
-
-    @property
-    def hub_server(self) -> str:
-        """Name of the hub server that the leaf is linked to; "" while there is none."""
-        return self._watchdog.hub_server if self._watchdog else ""
-
-    @property
     def hub_refusal(self) -> str:
-        """Why the hub does not take the link, in its words; "" while it does, and where nobody says so."""
+        """Why the hub does not take the link, in the words of the server's log."""
         return "" if self.link_up else self._log.refusal
-
-    @property
-    def link_changed_at(self) -> float | None:
-        """Time (s) of the last change of `link_up`, None before the first."""
-        return self._watchdog.changed_at if self._watchdog else None
-
-    @property
-    def watchdog_restarts_total(self) -> int:
-        """Restarts because the server had stopped trying to reach the hub."""
-        return self._watchdog.restarts_total if self._watchdog else 0
-
-    @property
-    def write_problem(self) -> str:
-        """What it cannot write to disk, and why; "" while it can."""
-        return self._store_watchdog.problem if self._store_watchdog else ""
-
-    @property
-    def write_restarts_total(self) -> int:
-        """Restarts because there was room again and it did not write."""
-        return self._store_watchdog.restarts_total if self._store_watchdog else 0
 
     async def start(self) -> None:
         """Start and wait until healthy.
@@ -173,19 +130,7 @@ class LeafServer:
                 "the leaf server", lambda: self._supervise(binary, client_port, monitor_port), is_vital=True
             )
         )
-        self._store_watchdog = StoreWatchdog(
-            monitor_port, self.store_dir, restart=self._restart_to_write, poll_s=self._store_poll_s
-        )
-        self._tasks.append(self._supervisor.keep("the leaf's disk", self._store_watchdog.run))
-        if self.hub_urls:
-            self._watchdog = LinkWatchdog(
-                monitor_port,
-                self.hub_urls,
-                restart=self.restart,
-                on_change=self._on_link,
-                patience_s=self._patience_s,
-            )
-            self._tasks.append(self._supervisor.keep("the leaf's link", self._watchdog.run))
+        self._watch(monitor_port)
 
     async def become(self) -> NoReturn:
         """Replace this process by the server, for a service manager that watches it. The errors of `start`."""
@@ -206,10 +151,7 @@ class LeafServer:
 
     async def stop(self) -> None:
         """SIGTERM, and SIGKILL after 10 s. Harmless when not running."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks.clear()
+        await self._end_tasks()
         await self._end_process()
         self._lock.release()
 
@@ -300,13 +242,7 @@ class LeafServer:
                 if self._log_task is not None:
                     await self._log_task
                 raise self._why_ended(process.returncode)
-            try:
-                health = await fetch_json("127.0.0.1", monitor_port, "/healthz?js-server-only=true")
-                # Another server may have taken the monitor's port in the moment before: then ours is about to end.
-                is_ours = (await fetch_json("127.0.0.1", monitor_port, "/varz")).get("port") == client_port
-            except (OSError, TimeoutError, ValueError):
-                health, is_ours = {}, False
-            if is_ours and health.get("status") == "ok":
+            if await answers(monitor_port, client_port) and await is_healthy(monitor_port):
                 return
             await asyncio.sleep(_POLL_S)
         raise LeafStartError(f"not healthy after {START_TIMEOUT_S:g} s", list(self._log.tail))
