@@ -14,6 +14,7 @@ from serial.tools import list_ports
 from petiole_tools import boards
 from petiole_tools.failure import CliError
 from petiole_tools.flash import image, session
+from tests.faults.rig import COUNTING
 from tests.flash import desk
 
 from . import rig
@@ -92,23 +93,23 @@ def flashed(micropython: Path, tmp_path_factory: pytest.TempPathFactory) -> Flas
 @pytest.fixture(scope="session")
 def counting(flashed: Flashed, tmp_path_factory: pytest.TempPathFactory) -> Flashed:
     """The same board after a second flash: another application, and a durable outbox."""
-    return flashed_again(flashed, "counting", tmp_path_factory.mktemp("counting"))
+    return flashed_again(flashed, COUNTING, tmp_path_factory.mktemp("counting"))
 
 
 @pytest.fixture(scope="session")
 def sleeping(flashed: Flashed, tmp_path_factory: pytest.TempPathFactory) -> Flashed:
     """The same, with an application that sleeps."""
-    return flashed_again(flashed, "sleeping", tmp_path_factory.mktemp("sleeping"))
+    return flashed_again(flashed, Path(__file__).parent / "sleeping", tmp_path_factory.mktemp("sleeping"))
 
 
 @pytest.fixture(scope="session")
 def frozen(frozen_image: Path, emulator: None, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The flash of a chip that was blank: the image with the firmware, and the three files that it needs."""
     with EmulatedPico(tmp_path_factory.mktemp("frozen") / "pico") as pico:
-        rig.put_by_hand(pico, frozen_image, Path(__file__).parent / "counting" / "app.py")
+        rig.put_by_hand(pico, frozen_image, COUNTING / "app.py")
         return pico.flash()
 
 
-def flashed_again(flashed: Flashed, project: str, folder: Path) -> Flashed:
+def flashed_again(flashed: Flashed, project: Path, folder: Path) -> Flashed:
     with EmulatedPico(folder / "pico", flashed.after) as pico, desk.gateway(folder, str(pico.port)) as config:
-        return rig.flash(pico, config, "--app", str(Path(__file__).parent / project))
+        return rig.flash(pico, config, "--app", str(project))

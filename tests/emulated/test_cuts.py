@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.rig import COUNTING
 from tests.flash import desk
 
 from . import nor, rig
@@ -33,7 +34,7 @@ def test_at_whatever_operation_the_power_goes_a_whole_slot_starts(counting: Flas
 def test_power_that_goes_while_files_are_copied_leaves_the_old_firmware_and_a_repetition_completes(
     flashed: Flashed, tmp_path: Path
 ) -> None:
-    words = ["--app", str(Path(__file__).parent / "counting")]
+    words = ["--app", str(COUNTING)]
     pico = EmulatedPico(tmp_path / "pico", flashed.after)
     with pico, desk.gateway(tmp_path, str(pico.port)) as config:
         rig.add(config, pico)

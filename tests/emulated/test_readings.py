@@ -25,7 +25,7 @@ TORN = 7  # then the power goes in the middle of this one
 def accepted(pico: EmulatedPico) -> list[tuple[int, int]]:
     """What `publish` has returned for, as far as the node could note it; the last line may be half of one."""
     lines = pico.read("/accepted.txt").decode().split("\n")[:-1]
-    return [(int(boot), int(number)) for boot, number in map(str.split, lines)]
+    return [(int(boot), int(number)) for boot, number, *_ in map(str.split, lines)]
 
 
 def now_ms() -> int:

@@ -24,7 +24,7 @@ from .gateway_process import GatewayProcess, GatewaySettings
 from .waiting import PATIENCE_S, until
 
 SITE = "field"
-APP = Path(__file__).parent / "counting_app.py"
+COUNTING = Path(__file__).parent / "counting"
 FRAMINGS = {"uart": "cobs", "console": "console"}
 # A frame that lost its way is sent again within 10 s (PROTOCOL.md, section 8), with an age that is right again. So what
 # is left is one way over a bad link, and how long a busy machine lets a process wait.
@@ -119,7 +119,7 @@ class Rig:
                 impairment,
                 seed,
                 options=options,
-                app=APP,
+                app=COUNTING / "app.py",
                 runtime="micropython",
             ),
             self.folder / "nodes" / name,

@@ -1,8 +1,10 @@
-"""What a node of the fault tests runs as its `app.py`: it counts, as fast as confirmations allow.
+"""What a node of the fault tests runs as its `app.py`, simulated or on an emulated board: it counts.
 
-A reading is `[boot, number, filling]`: one to four fit a frame, so that several frames are on the way, and some need
-fragments. Once `publish` has returned, the line "boot number taken returned" (times in ms since 1970 of this machine's
-clock) is in `accepted.txt`: whatever fails afterwards, that reading must be at the hub.
+A reading is `[boot, number, filling]`. Once `publish` has returned, the line "boot number taken returned" (times in ms
+since 1970 of the node's own clock) is in `accepted.txt`: whatever fails afterwards, that reading must be at the hub.
+
+A simulated node has a `sim.json`, and counts as fast as confirmations allow: one to four of its readings fit a frame,
+so that several frames are on the way, and some need fragments. Without that file it counts the seconds.
 """
 
 import asyncio
@@ -11,10 +13,18 @@ import time
 
 from petiole_node import Node
 
-with open("sim.json") as file:
-    options = json.load(file)
+try:
+    with open("sim.json") as file:
+        options = json.load(file)
+except OSError:
+    options = {"concurrency": 1, "pause_s": 1, "longest": 0}
 node = Node("petiole.json", firmware="count-1")
 counter = node.channel("counter", type="a")
+
+
+@node.command("add", "a:i b:i")
+def add(a: int, b: int) -> int:
+    return a + b
 
 
 def wall_ms() -> int:
@@ -34,7 +44,7 @@ def next_boot() -> int:
 
 
 def filling(number: int) -> int:
-    return 300 if number % 23 == 0 else number * 29 % 90
+    return min(300 if number % 23 == 0 else number * 29 % 90, options.get("longest", 300))
 
 
 async def count() -> None:
