@@ -24,7 +24,14 @@ from .connection import Connection
 from .errors import ApiError, LinkError, LocalError, NotConnectedError
 from .listing import read_stream
 from .mailbox_documents import EXPECTED_HEADER, WRONG_LAST_SEQUENCE
-from .mailbox_errors import MailboxFullError, NoLeaderError, SiteAwayError, UnknownSiteError, is_full
+from .mailbox_errors import (
+    MailboxFullError,
+    NoLeaderError,
+    SiteAwayError,
+    UnconfirmedError,
+    UnknownSiteError,
+    is_full,
+)
 from .mailbox_items import (
     MAX_GRACE_S,
     Mail,
@@ -54,6 +61,8 @@ MAX_POLL_S = 2.0
 # was started as a whole. Until then its senders are not sent away: the same id is never kept twice.
 ACCEPT_S = 20.0
 ACCEPT_RETRY_S = 0.25
+# What a leader says to a message that it has in hand already: it waits for its majority.
+IN_PROCESS_ERR_CODE = 10158
 # Senders of one key at the same moment: each round one of them gets through.
 MAX_KEY_ROUNDS = 32
 
@@ -115,8 +124,8 @@ class MailboxClient:
         """Queue a command for a device. Sending again with the same id, after an error, is safe. A program with a name
         of its own (`sender`) has places of its own in the box.
 
-        ConfigError for what can never be an item, UnknownSiteError, MailboxFullError, SiteAwayError, NoLeaderError,
-        other LinkErrors: it may have been queued.
+        ConfigError for what can never be an item, UnknownSiteError, MailboxFullError, SiteAwayError, NoLeaderError;
+        UnconfirmedError, other LinkErrors: it may have been queued.
         """
         now, item_id = self._wall(), id or new_id()
 
@@ -260,11 +269,19 @@ class MailboxClient:
     async def _store(self, site: str, device: str, mail: Mail) -> Document:
         """Its PubAck, however often that takes."""
         end = time.monotonic() + ACCEPT_S
+        may_be_kept = False
         while True:
             try:
                 return await self._store_once(site, device, mail)
-            except (NoLeaderError, NotConnectedError):
-                if not self._connection.is_connected or time.monotonic() >= end:
+            except (NoLeaderError, NotConnectedError, ApiError) as error:
+                if isinstance(error, ApiError) and error.err_code != IN_PROCESS_ERR_CODE:
+                    raise
+                may_be_kept = may_be_kept or not isinstance(error, NoLeaderError)
+                if not self._connection.is_connected:
+                    raise
+                if time.monotonic() >= end:
+                    if may_be_kept and not self._is_own_leaf(site):
+                        raise UnconfirmedError(site, device) from error
                     raise
                 await asyncio.sleep(ACCEPT_RETRY_S)
 

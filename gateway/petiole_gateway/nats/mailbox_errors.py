@@ -5,7 +5,8 @@ LocalError
 LinkError
 ├── MailboxFullError     the device has as many items waiting as its box takes
 ├── SiteAwayError        the way to the box is cut, and it cannot be queued here
-└── NoLeaderError        the servers of the hub that are there cannot keep anything
+├── NoLeaderError        the servers of the hub that are there cannot keep anything
+└── UnconfirmedError     a server took it, and could not say that it is kept
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ class NoLeaderError(LinkError):
         super().__init__(f"the hub keeps no mail for site {site} now: its stream has no leader")
         self.site = site
         self.hint = "two of three hub servers must run and reach each other: `petiole status` names those that are away"
+
+
+class UnconfirmedError(LinkError):
+    """A server has it, perhaps without the majority that makes it kept: it may be queued, now or later."""
+
+    def __init__(self, site: str, device: str) -> None:
+        super().__init__(f"the hub has not confirmed what was sent to {device} at {site}: it may be queued")
+        self.site = site
+        self.device = device
+        self.hint = (
+            f"when two of three hub servers run and reach each other `petiole mailbox {device}` shows whether it is"
+        )
 
 
 class SiteAwayError(LinkError):
