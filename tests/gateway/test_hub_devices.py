@@ -120,3 +120,51 @@ async def test_a_taken_name_or_key_is_refused(site: Site) -> None:
         with pytest.raises(CommandError) as raised:
             await site.hub.add_device(name, key)
         assert raised.value.code == 409
+
+
+def told_of_drops(node: MemoryNode, dropped: int) -> None:
+    """The node's outbox has thrown away so many in its life, and says so with its next reading."""
+    session = node.endpoint.session
+    assert session is not None
+    session.dropped_readings, session.needs_floor = dropped, True
+    node.publish(dropped)
+
+
+@with_site
+async def test_what_a_new_outbox_throws_away_is_not_hidden_by_what_the_one_before_did(site: Site) -> None:
+    link = MemoryLink()
+    node = await site.node("a", link, next_sequence=None)
+    told_of_drops(node, 50)
+    await until(lambda: node.is_empty)
+    uplinks = site.hub.device("a").uplinks
+    assert uplinks.dropped_by_node == 50
+    following = node.endpoint.outbox.next_sequence
+    node.off()
+    node = await site.node("a", link, next_sequence=following, boot=2)
+    assert uplinks.dropped_by_node == 50, "a reset is no new outbox"
+    told_of_drops(node, 52)
+    await until(lambda: node.is_empty)
+    assert uplinks.dropped_by_node == 52
+
+    node.off()
+    node = await site.node("a", link, next_sequence=None, boot=3)
+    assert uplinks.dropped_by_node == 0
+    told_of_drops(node, 3)
+    await until(lambda: node.is_empty)
+    assert uplinks.dropped_by_node == 3
+    told_of_drops(node, 2)  # as a frame that was overtaken would
+    await until(lambda: node.is_empty)
+    assert uplinks.dropped_by_node == 3
+
+
+@with_site
+async def test_a_replayed_join_of_a_new_outbox_takes_nothing_back(site: Site) -> None:
+    link = MemoryLink()
+    node = await site.node("a", link, next_sequence=None)
+    request = next(frame for frame in link.received if frame[0] & wire.TYPE_MASK == wire.JOIN_REQUEST)
+    told_of_drops(node, 50)
+    await until(lambda: node.is_empty)
+    device = site.hub.device("a")
+    site.hub.receive(Place(link, None), request)
+    await until(lambda: device.provisional)
+    assert device.uplinks.dropped_by_node == 50

@@ -55,6 +55,7 @@ class DeviceSession:
     is_stored: bool = False
     stored_place: PlaceKey | None = None  # as written last, or read at the start
     place_stored_at: int | None = None
+    is_new_outbox: bool = False  # the node had no memory of its numbers when it joined
     is_time_doubtful: bool = False  # so was the time that the node was told last
     is_heard: bool = True  # False: resumed, and where it is now is only presumed
     remembered_requests: deque[int] = field(default_factory=lambda: deque(maxlen=wire.REMEMBERED_REQUESTS))

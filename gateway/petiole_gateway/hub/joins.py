@@ -197,6 +197,7 @@ class JoinDesk:
             reset_reason=request.reset_reason,
             manifest_hash=request.manifest_hash,
             accept=accept,
+            is_new_outbox=request.wants_full_sequence,
             is_time_doubtful=is_doubtful,
         )
         self._roster.begin(session)

@@ -215,6 +215,8 @@ class Roster:
         for other in list(device.provisional):
             self.end(other)
         device.current = session
+        if session.is_new_outbox:
+            device.uplinks.begin_outbox()
         return old
 
     def end(self, session: DeviceSession) -> None:

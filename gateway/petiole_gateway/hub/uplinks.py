@@ -47,7 +47,7 @@ class DeviceUplinks:
         self.is_open = False  # whether the manifest is known: names are part of what is stored
         self.taken = 0
         self.durable = 0
-        self.dropped_by_node = 0
+        self.dropped_by_node = 0  # in the life of its outbox, as last told
         self.busy_until: int | None = None  # the store is not asked before; then by whoever owns this
         self._submit = submit
         self._unmoved_since: int | None = None  # the store has readings, and none has become durable since
@@ -71,6 +71,10 @@ class DeviceUplinks:
             return "sequence_range"
         self._held[sequence] = build
         return ""
+
+    def begin_outbox(self) -> None:
+        """The node has an outbox that remembers nothing: what it throws away is counted from 0."""
+        self.dropped_by_node = 0
 
     def close_gap(self, floor: int, dropped: int) -> None:
         """The node says that no number below `floor` will come any more."""
