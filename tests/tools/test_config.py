@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from petiole_gateway.nats.uplink_recovery import GAP_SIZE
-from petiole_gateway.nats.uplink_store import BURN_COUNT
+from petiole_gateway.nats.uplink_stream import BURN_COUNT
 from petiole_gateway.settings.config import MIN_STORE_BYTES, Config, ConfigError, load
 from petiole_gateway.settings.lines import key_lines
 

@@ -10,11 +10,9 @@ from ..durations import Durations
 from ..hub.ports import Logger
 from .api import JetStreamApi
 from .barrier import INTERVAL_S, Barrier, Durability
-from .binary import check_connected_server
 from .connection import Connection
 from .errors import (
     BarrierError,
-    ConfigError,
     LinkError,
     NatsError,
     NotConnectedError,
@@ -22,20 +20,18 @@ from .errors import (
     SequenceError,
 )
 from .publisher import PubAck, Publisher
-from .streams import DEFAULT_MAX_BYTES, ensure_leaf_uplink, silence_leaf_consumer
+from .streams import DEFAULT_MAX_BYTES
 from .subjects import checked_token
 from .task_end import end_tasks
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
-from .uplink_eviction import StoreSpace, ensure_snapshots, not_taken
+from .uplink_eviction import StoreSpace, not_taken
 from .uplink_eviction_watch import Eviction
 from .uplink_handover import keep_handed_over
 from .uplink_lane import Lane, Uplink
 from .uplink_lanes import Lanes
 from .uplink_marks import Marks
-from .uplink_recovery import GAP_SIZE, BootMarker, burn_sequences
+from .uplink_stream import BURN_COUNT, UplinkStream
 
-# Twice the uplinks that can be stored without a barrier behind them.
-BURN_COUNT = 2 * MAX_PENDING
 # After a refusal or a failed request: short enough for a restart, long enough not to spin.
 RETRY_S = 0.25
 # How often room is looked at while it is scarce; two local requests.
@@ -81,13 +77,21 @@ class UplinkStore:
         self._connection = connection
         self._logger = logger
         self._with_hub = with_hub
-        self._burn_count = burn_count
         self._space = StoreSpace(max_bytes)
         self._admission = Admission(site, self._space, self.metrics, max_pending=max_pending)
-        if burn_count * GAP_SIZE > self._space.reserve:
-            raise ConfigError("burn_count", burn_count, f"does not fit into an eighth of {max_bytes} bytes")
         self._api = JetStreamApi(connection.client)
         self._publisher = Publisher(connection)
+        self._stream = UplinkStream(
+            self._api,
+            self._publisher,
+            site=site,
+            state_dir=state_dir,
+            space=self._space,
+            metrics=self.metrics,
+            logger=logger,
+            with_hub=with_hub,
+            burn_count=burn_count,
+        )
         self._barrier = Barrier(
             store_dir,
             durability,
@@ -98,15 +102,12 @@ class UplinkStore:
         self._eviction = Eviction(
             self._api, site, self._space, self.metrics, logger, with_hub=with_hub, barrier=self._barrier.wait
         )
-        self._marker = BootMarker(state_dir)
         self._marks = Marks(self._barrier.request, self._announce)
-        self._highest = 0  # highest stream sequence seen
         self._wake = asyncio.Event()
         self._lanes = Lanes(self._wake.set)
         self._opened = asyncio.Event()  # set while the stream is known to take messages
         self._reopened = asyncio.Event()  # set after every opening: a handover to the hub may be due
         self._fault: LinkError | None = None
-        self._started = False
         self._tasks: list[asyncio.Task[None]] = []
         self._unlisten: Callable[[], None] | None = None
 
@@ -194,8 +195,8 @@ class UplinkStore:
         await self._publisher.stop()
         self._barrier.close()
         # Only then is it certain that the disk has all that was ever sent to the stream.
-        if self._started and self.pending == 0 and self.durability is Durability.POWER_LOSS:
-            self._marker.write(clean=True)
+        if self.pending == 0 and self.durability is Durability.POWER_LOSS:
+            self._stream.close()
         for lane in self._lanes:
             for reader in lane.readers:
                 reader.cancel()
@@ -273,29 +274,11 @@ class UplinkStore:
 
     async def _open(self) -> None:
         """Everything that must be true before the first message after a (re)connect."""
-        check_connected_server(self._connection.client)
-        info = await ensure_leaf_uplink(self._api, self.site, max_bytes=self._space.max_bytes, with_hub=self._with_hub)
-        await ensure_snapshots(self._api)
-        state = info["state"]
-        self._space.used = state["bytes"]
-        last = int(state["last_seq"])
-        went_back = last < self._highest
-        needs_burn = not self._started and self._marker.needs_burn(stream_is_empty=state["messages"] == 0)
-        if went_back or needs_burn:
-            self._logger.warning("uplink_sequences_burnt", count=self._burn_count, stream_sequence=last)
-            if self._with_hub:
-                await silence_leaf_consumer(self._api, self.site)
-            last = await burn_sequences(self._api, self._publisher, self.site, self._burn_count)
-            self.metrics.burnt_total += self._burn_count
+        went_back = await self._stream.open()
         if went_back:
             self._marks.went_back()
-        self._highest = last
-        if not self._started:
-            # The marker replaces the old one only now: a crash during the burn leads to another burn.
-            self._marker.write(clean=False)
-            self._started = True
         # What the stream holds at this moment is on disk after one barrier, so that lookups need none of their own.
-        self._marks.add(None, 0, last)
+        self._marks.add(None, 0, self._stream.last)
         for lane in self._lanes:
             if not lane.is_idle or lane.readers or went_back:
                 self._lanes.doubt(lane)
@@ -359,7 +342,7 @@ class UplinkStore:
         self._wake.set()
         if isinstance(outcome, PubAck):
             uplink = lane.acknowledge(outcome.stream_sequence)
-            self._highest = max(self._highest, outcome.stream_sequence)
+            self._stream.stored(outcome.stream_sequence)
             self.metrics.stored_total += 1
             if outcome.duplicate:
                 self.metrics.duplicates_total += 1
