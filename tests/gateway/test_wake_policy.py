@@ -163,6 +163,42 @@ async def test_a_device_that_was_asked_to_stay_awake_is_online_at_once(site: Sit
     assert site.hub.state(device) == "asleep"
 
 
+@with_site
+async def test_a_device_that_was_reset_while_it_was_to_stay_awake_sleeps_when_it_is_answered(site: Site) -> None:
+    _, node, link = await start(site)
+    device = site.hub.device("a")
+    await ask(site, awake_s=600)
+    node.wake()
+    await until(lambda: node.count("awake"))
+    await until(lambda: device.wake_policy is None, 1)
+    node.off()
+    again = Sleeper(site.hub, link, device.key, boot=2)
+    site.nodes.append(again)
+    await until(lambda: again.is_asleep)
+    await asyncio.sleep(15)
+    assert site.hub.state(device) == "asleep"
+    with pytest.raises(CommandError, match="asleep"):
+        await site.hub.command("a", "led", [True], 5)
+
+
+@with_site
+async def test_a_device_that_says_it_sleeps_is_not_awake_any_more_whatever_it_was_asked(site: Site) -> None:
+    _, node, link = await start(site)
+    device = site.hub.device("a")
+    await ask(site, awake_s=600)
+    node.wake()
+    await until(lambda: device.presence.awake_until > 0)
+    node.endpoint.sleep(PERIOD_S, listens=True)
+    node.pump()
+    node.sleep()
+    await asyncio.sleep(15)
+    assert site.hub.state(device) == "asleep"
+    sent = len(link.sent)
+    with pytest.raises(CommandError, match="asleep"):
+        await site.hub.command("a", "led", [True], 5)
+    assert len(link.sent) == sent
+
+
 @pytest.mark.parametrize("wanted", [{"period_s": 2_592_001}, {"spacing_ms": 3_600_001}, {"awake_s": 3601}])
 @with_site
 async def test_what_no_device_may_be_asked_is_refused(site: Site, wanted: dict[str, int]) -> None:

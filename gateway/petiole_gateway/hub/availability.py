@@ -36,7 +36,7 @@ class Presence:
 
     heard_at: int | None = None
     awake_since: int | None = None
-    stays_until: int = 0  # as it was asked, and has heard
+    awake_until: int = 0  # as it was asked in its session, and has heard (AWAKE)
     asleep_since: int | None = None
     sleep_ms: int = 0
     state: str = OFFLINE  # as last told
@@ -56,7 +56,6 @@ class Presence:
         self.asleep_since = now
         self.sleep_ms = sleep_ms
         self.awake_since = None
-        self.stays_until = 0
 
     @property
     def next_wake(self) -> int | None:
@@ -89,7 +88,7 @@ class Presence:
     def _judge_awake(self, heard_at: int, now: int) -> tuple[str, int | None]:
         if now > heard_at + ONLINE_MS:
             return OFFLINE, None
-        was_asleep = self.state == ASLEEP and now >= self.stays_until
+        was_asleep = self.state == ASLEEP and now >= self.awake_until
         if was_asleep and self.awake_since is not None and now < self.awake_since + WAKE_MS:
             return ASLEEP, self.awake_since + WAKE_MS
         return ONLINE, heard_at + ONLINE_MS + 1

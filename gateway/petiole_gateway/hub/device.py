@@ -64,7 +64,6 @@ class DeviceSession:
     # Whether the node listens (PROTOCOL.md, section 17). Times in ms of the hub's clock.
     is_listening: bool = False
     woke_at: int = 0
-    awake_until: int = 0  # as it was asked
     is_leaving: bool = False  # it has said that it listens no more
     announced_ms: int | None = None  # until its next wake, where that is not its period
     policy_said: WakePolicy | None = None  # in this session

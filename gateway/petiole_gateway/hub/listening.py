@@ -31,7 +31,7 @@ class Listening:
     def told(self, entry: DeviceSession, value: int) -> None:
         """A SLEEP record."""
         entry.announced_ms = 1000 * (value >> 1)
-        entry.awake_until = 0
+        entry.device.presence.awake_until = 0
         if not value & 1:
             entry.is_leaving = True
 
@@ -41,7 +41,7 @@ class Listening:
             self._stop(entry, now)
 
     def _is_over(self, entry: DeviceSession, now: int) -> bool:
-        if now < entry.awake_until:
+        if now < entry.device.presence.awake_until:
             return False
         device, session = entry.device, entry.session
         if now - session.opened_at >= wire.LISTENING_MS:
@@ -71,4 +71,4 @@ class Listening:
             return None
         if self._postman.is_early(entry, now):
             return entry.woke_at + wire.MAIL_WAIT_MS
-        return max(entry.session.opened_at + wire.LISTENING_MS, entry.awake_until)
+        return max(entry.session.opened_at + wire.LISTENING_MS, entry.device.presence.awake_until)

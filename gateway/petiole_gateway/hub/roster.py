@@ -215,6 +215,7 @@ class Roster:
         for other in list(device.provisional):
             self.end(other)
         device.current = session
+        device.presence.awake_until = 0  # whoever joins may have forgotten what it was asked
         if session.is_new_outbox:
             device.uplinks.begin_outbox()
         return old

@@ -228,7 +228,7 @@ class WakePolicies:
         if said is None:
             return
         if said.awake_s:
-            device.presence.stays_until = entry.awake_until = now + 1000 * said.awake_s
+            device.presence.awake_until = now + 1000 * said.awake_s
             self._changed(device, now)
         entry.heard_period_ms = said.period_ms
         self._logger.info(
