@@ -73,6 +73,18 @@ async def test_a_node_that_is_not_there_disturbs_nobody(inbox: Inbox) -> None:
         await until(lambda: inbox.received)
 
 
+@pytest.mark.parametrize("peer", [("::1", 6363, 0, 0), ("127.0.0.1",), ("127.0.0.1", "6363"), "127.0.0.1", None])
+async def test_a_place_from_before_the_address_family_was_changed_does_not_close_the_socket(
+    inbox: Inbox, peer: object
+) -> None:
+    Place(inbox.link, peer).send(b"frame")
+    assert inbox.link.errors_total == 1
+    with client() as sock:
+        Place(inbox.link, sock.getsockname()).send(b"frame")
+        assert await asyncio.wait_for(asyncio.get_running_loop().sock_recv(sock, 300), 5) == b"frame"
+    assert inbox.link.is_open
+
+
 async def test_a_port_that_is_taken_is_said_with_what_to_do(inbox: Inbox) -> None:
     second = Inbox()
     with pytest.raises(UdpError, match=f"127.0.0.1:{inbox.link.port}: .*in use") as raised:

@@ -42,6 +42,7 @@ class UdpLink(asyncio.DatagramProtocol):
         self._receive = receive
         self._logger = logger
         self._transport: asyncio.DatagramTransport | None = None
+        self._peer_kind: tuple[type, ...] = ()  # of the socket: IPv4 peers have two fields, those of IPv6 four
         self._closed = asyncio.Event()
         self.errors_total = 0
         self.unsent_dropped_total = 0
@@ -57,6 +58,7 @@ class UdpLink(asyncio.DatagramProtocol):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             sock.setblocking(False)
             sock.bind((host, port))
+            self._peer_kind = _kind(sock.getsockname())
             self._closed.clear()
             self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(lambda: self, sock=sock)
             self._logger.info("udp_opened", link=self.name, port=self.port)
@@ -95,10 +97,17 @@ class UdpLink(asyncio.DatagramProtocol):
         self.errors_total += 1
 
     def send(self, frame: bytes, peer: object) -> None:
-        """Send, or drop while the network takes nothing."""
+        """Send. Dropped while the network takes nothing, and for a peer of another kind of address: where a node was
+        heard before [udp] listen was changed. asyncio would close the socket on it."""
         if self._transport is None:
             return
-        if self._transport.get_write_buffer_size() > MAX_UNSENT:  # type: ignore[attr-defined]  # typeshed lacks it
+        if _kind(peer) != self._peer_kind:
+            self.errors_total += 1
+        elif self._transport.get_write_buffer_size() > MAX_UNSENT:  # type: ignore[attr-defined]  # typeshed lacks it
             self.unsent_dropped_total += 1
         else:
-            self._transport.sendto(frame, peer)  # type: ignore[arg-type]  # it came from this socket
+            self._transport.sendto(frame, peer)  # type: ignore[arg-type]  # it has the form of those of this socket
+
+
+def _kind(peer: object) -> tuple[type, ...]:
+    return tuple(map(type, peer)) if isinstance(peer, tuple) else ()
