@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Frames that wait for their readings. A node has 8 in flight; given-up ones whose readings came again may wait as well.
 MAX_WAITING = 64
+# Readings that wait for their turn. A node has 127 on the wire; what it sent before it gave up others may wait as well,
+# while the store is busy or the manifest is not here. What is beyond comes again.
+MAX_HELD = 2 * wire.MAX_SEQUENCES_AHEAD
 # Readings that the store has had for so long are repeated by their node, which hears nothing. It repeats after 250, 750
 # and 1750 ms at the earliest and takes the gateway for lost at 3750: two of these it is told. An SD card takes 500 ms.
 STALLED_MS = 500
@@ -67,7 +70,8 @@ class DeviceUplinks:
         """A reading has come; `build` makes what is stored, when its turn comes. Returns a drop reason or ""."""
         if sequence <= self.taken or sequence in self._held:
             return ""
-        if sequence - max(self.taken, self._floor - 1) > wire.MAX_SEQUENCES_AHEAD:
+        is_far = sequence - max(self.taken, self._floor - 1) > wire.MAX_SEQUENCES_AHEAD
+        if is_far or len(self._held) >= MAX_HELD:
             return "sequence_range"
         self._held[sequence] = build
         return ""
