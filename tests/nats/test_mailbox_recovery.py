@@ -13,6 +13,7 @@ from nats_rig import SITE, until
 
 from petiole_gateway.hub import mailbox_states as states
 from petiole_gateway.hub.mailbox_item import Change
+from petiole_gateway.nats import mailbox_settlement
 from petiole_gateway.nats.mailbox_client import Receipt
 from petiole_gateway.nats.mailbox_streams import ensure_leaf_mailbox, remove_hub_mailbox
 
@@ -285,3 +286,20 @@ async def test_streams_of_the_leaf_may_be_made_any_number_of_times(rig: MailRig)
     await rig.start(with_hub=False)
     assert await ensure_leaf_mailbox(rig.api, SITE)
     assert not await ensure_leaf_mailbox(rig.api, SITE)
+
+
+async def test_an_end_that_was_given_up_is_not_told_as_pending_when_the_hub_is_back(
+    rig: MailRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mailbox_settlement, "MAX_UNSETTLED", 3)
+    await rig.start_mail()
+    device = rig.device("kiln")
+    await rig.cut()
+    receipts = [await rig.at_site.send(SITE, "kiln", "x", expires_in_s=HOUR_S) for _ in range(6)]
+    await device.mail(6)
+    device.wake()
+    assert rig.store_.settlement.lost_reports_total == 3
+    await rig.restore()
+    await until(lambda: len(rig.store_.settlement) == 0, "all that is left is settled")
+    told = [await rig.at_hub.status(SITE, "kiln", receipt.id) for receipt in receipts]
+    assert [each and each["state"] for each in told] == [None] * 3 + [states.DELIVERED] * 3

@@ -222,7 +222,7 @@ class MailDesk:
             if self._hub_documents is not None:
                 self._hub_documents.put(name, told, DOCUMENT_TTL_S, is_first=True)
                 ttl_s = SETTLED_TTL_S
-            first = self._records.put(name, told, ttl_s, is_first=True)
+            first = self._records.stored(name, told, ttl_s, is_first=True)
             first.add_done_callback(partial(self._tell_first, by.device, told))
 
     def _tell_first(self, device: str, told: bytes, done: asyncio.Future[bool]) -> None:

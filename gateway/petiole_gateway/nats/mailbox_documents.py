@@ -36,8 +36,7 @@ class _Entry:
 
 
 class DocumentWriter:
-    """`put` returns at once; what it returns is done when this document, or a newer one, is stored: true, or false if
-    it was to be the first and there is one.
+    """`put` returns at once; of a document that is put again the newest is stored. `stored` is for whoever waits.
 
     Nothing is written while `is_open` is not set; `on_failed` is called when a write was not acknowledged.
     """
@@ -70,24 +69,35 @@ class DocumentWriter:
         """Documents that are not stored yet."""
         return len(self._entries)
 
-    def put(self, name: str, payload: bytes, ttl_s: int = 0, *, is_first: bool = False) -> asyncio.Future[bool]:
+    def put(self, name: str, payload: bytes, ttl_s: int = 0, *, is_first: bool = False) -> None:
         """Store a document as `<device>.<id>`; with `ttl_s` it goes away by itself. `is_first`: unless there is one
         already; of two gateways of a site the slower must not write over what the other has told since."""
         headers = {TTL_HEADER: str(ttl_s)} if ttl_s else {}
         if is_first:
             headers[EXPECTED_HEADER] = "0"
-        return self._put(name, payload, headers or None)
+        self._put(name, payload, headers or None)
 
-    def delete(self, name: str, ttl_s: int) -> asyncio.Future[bool]:
-        """Store instead of a document that there is none; that, too, goes away by itself."""
-        return self._put(name, b"", {**DELETED, TTL_HEADER: str(ttl_s)})
-
-    def _put(self, name: str, payload: bytes, headers: dict[str, str] | None) -> asyncio.Future[bool]:
+    def stored(self, name: str, payload: bytes, ttl_s: int = 0, *, is_first: bool = False) -> asyncio.Future[bool]:
+        """The same; done when this document, or a newer one, is stored: true, or false if it was to be the first and
+        there is one. Whoever does not wait any more cancels it."""
+        self.put(name, payload, ttl_s, is_first=is_first)
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        waiting = self._entries.pop(name).waiting if name in self._entries else []
-        self._entries[name] = _Entry(payload, headers, [*waiting, stored])
-        self._wanted.set()
+        self._entries[name].waiting.append(stored)
         return stored
+
+    def delete(self, name: str, ttl_s: int) -> None:
+        """Store instead of a document that there is none; that, too, goes away by itself."""
+        self._put(name, b"", {**DELETED, TTL_HEADER: str(ttl_s)})
+
+    def withdraw(self, name: str) -> None:
+        """Do not store what waits under this name, unless somebody waits for that."""
+        if name in self._entries and all(waiting.done() for waiting in self._entries[name].waiting):
+            del self._entries[name]
+
+    def _put(self, name: str, payload: bytes, headers: dict[str, str] | None) -> None:
+        waiting = self._entries.pop(name).waiting if name in self._entries else []
+        self._entries[name] = _Entry(payload, headers, [each for each in waiting if not each.done()])
+        self._wanted.set()
 
     async def remove(self, name: str) -> None:
         """Take a document out of the bucket. LinkError."""

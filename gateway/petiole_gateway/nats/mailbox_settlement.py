@@ -141,6 +141,8 @@ class Settlement:
             device, _, id = oldest.name.partition(".")
             self._logger.warning("mailbox_report_lost", device=device, item=id)
             self._forget(oldest)
+            if self._hub_documents is not None:
+                self._hub_documents.withdraw(oldest.name)  # that it is pending is not true any more
         self._wanted.set()
 
     def also(self, ended: Ended, source: tuple[str, int]) -> None:
@@ -192,7 +194,7 @@ class Settlement:
     async def _record(self, ended: Ended) -> None:
         if not ended.is_recorded:
             ttl_s = 0 if self._hub_documents else DOCUMENT_TTL_S
-            await self._records.put(ended.name, ended.kept, ttl_s)
+            await self._records.stored(ended.name, ended.kept, ttl_s)
             ended.is_recorded = True
         await _all(*(self._delete(*source) for source in list(ended.sources) if source[0] == LEAF))
         if not ended.is_of_hub:
@@ -225,15 +227,15 @@ class Settlement:
 
     async def _tell_hub(self, ended: Ended) -> None:
         assert self._hub_documents is not None
-        stored = self._hub_documents.put(ended.name, ended.told, DOCUMENT_TTL_S)
+        stored = self._hub_documents.stored(ended.name, ended.told, DOCUMENT_TTL_S)
         try:
-            await asyncio.wait_for(asyncio.shield(stored), self._feeds[HUB].api.timeout_s)
+            await asyncio.wait_for(stored, self._feeds[HUB].api.timeout_s)
         except TimeoutError as error:
             raise NotConnectedError(f"document {ended.name}") from error
         await _all(*(self._delete(*source) for source in list(ended.sources) if source[0] == HUB))
         await self._report(ended)
         # The document names no sources: a restart has nothing to do for it.
-        await self._records.put(ended.name, ended.told, SETTLED_TTL_S)
+        await self._records.stored(ended.name, ended.told, SETTLED_TTL_S)
         if ended.name in self._far:  # else it has come over another way meanwhile
             self._forget(ended)
 
