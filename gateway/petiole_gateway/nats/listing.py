@@ -43,7 +43,7 @@ async def read_stream(
                     code = int(status["Status"]) if status["Status"].isdecimal() else 500
                     raise ApiError(call, code, 0, status.get("Description", ""))
         finally:
-            if client.is_connected:
+            if not client.is_closed:  # of a lost connection, too: the client would subscribe it again with the next
                 await subscription.unsubscribe()
     except (ClientError, OSError, TimeoutError) as error:
         raise NotConnectedError(f"{call} ({type(error).__name__})") from error
