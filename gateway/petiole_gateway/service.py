@@ -91,7 +91,7 @@ async def status_line(gateway: Gateway) -> str:
 
 
 async def run_until_stopped(gateway: Gateway, manager: NotifySocket | None = None) -> None:
-    """Start, run until SIGTERM or SIGINT, stop. Errors at the start are raised."""
+    """Start, run until SIGTERM or SIGINT, which may come while it starts, and stop. Errors at the start are raised."""
     manager = NotifySocket.take() if manager is None else manager
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -100,10 +100,12 @@ async def run_until_stopped(gateway: Gateway, manager: NotifySocket | None = Non
             loop.add_signal_handler(number, stopped.set)
     loop.set_exception_handler(gateway.supervisor.handle)
     try:
-        await gateway.start()
+        is_started = await _start(gateway, stopped)
     except Exception as error:
         manager.tell(STATUS=f"not started: {error}")
         raise
+    if not is_started:
+        return
     # A look for garbage among all that was loaded holds the loop for 70 ms with 40 devices, and longer with more;
     # what is here now stays, so it need not be looked at again.
     gc.collect()
@@ -119,3 +121,20 @@ async def run_until_stopped(gateway: Gateway, manager: NotifySocket | None = Non
             watch.cancel()
             await asyncio.gather(watch, return_exceptions=True)
         await gateway.stop()
+
+
+async def _start(gateway: Gateway, stopped: asyncio.Event) -> bool:
+    """False: it was stopped before it had started. A start waits for its server for up to minutes."""
+    loop = asyncio.get_running_loop()
+    starting, stopping = loop.create_task(gateway.start()), loop.create_task(stopped.wait())
+    try:
+        await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()  # once: what was started is stopped again, which is not to be cut short
+        await asyncio.wait({starting})
+    finally:
+        stopping.cancel()
+    if starting.cancelled():
+        return False
+    starting.result()
+    return True

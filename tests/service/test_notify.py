@@ -4,15 +4,17 @@ import json
 import os
 import signal
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from petiole_gateway.nats.leaf_pidfile import PID_FILE
+from petiole_gateway.nats.leaf_server import START_TIMEOUT_S
 from petiole_gateway.notify_socket import NotifySocket
 
-from .manager import Manager
+from .manager import PATIENCE_S, Manager
 
 WATCHDOG_S = 2.0
 
@@ -76,6 +78,29 @@ def test_a_service_that_cannot_start_says_why_and_is_never_ready(manager: Manage
         pass
     address = f"127.0.0.1:{port}"
     assert manager.said == [{"STATUS": f"not started: UDP {address}: Address already in use"}]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_service_that_waits_for_its_server_can_be_stopped_at_once(
+    manager: Manager, tmp_path: Path, number: signal.Signals
+) -> None:
+    config = settings(tmp_path)
+    config.write_text(config.read_text() + "[nats]\nleaf_unit = true\n")
+    log = tmp_path / "log"
+    gateway = manager.start(config, log=log)
+    try:
+        end = time.monotonic() + PATIENCE_S
+        while b"udp_opened" not in log.read_bytes() and time.monotonic() < end:
+            assert gateway.poll() is None
+        gateway.send_signal(number)
+        assert gateway.wait(START_TIMEOUT_S / 2) == 0
+        assert b"Traceback" not in log.read_bytes()
+        assert b"not healthy" not in log.read_bytes()
+        while (said := manager.hear(0.2)) is not None:
+            assert "READY" not in said
+    finally:
+        gateway.kill()
+        gateway.wait(30)
 
 
 def test_without_a_watchdog_there_is_a_status_and_no_sign_of_life(manager: Manager, tmp_path: Path) -> None:

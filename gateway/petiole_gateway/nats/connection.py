@@ -15,6 +15,7 @@ from ..hub.ports import Logger
 from ..supervision import Supervisor
 from .binary import check_connected_server
 from .errors import NotConnectedError, SecurityError
+from .task_end import end_tasks
 
 # A frozen local server is noticed after PING_INTERVAL_S * (MAX_OUTSTANDING_PINGS + 1) = 9 s at most (library
 # defaults: 6 minutes). Between processes of one host a ping costs nothing; a busy Pi may stall for seconds.
@@ -139,8 +140,14 @@ async def connect(
     options["error_cb"] = remember
     connecting = asyncio.create_task(connection.client.connect(**options))
     refusal = asyncio.create_task(refused.wait())
-    await asyncio.wait({connecting, refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-    refusal.cancel()
+    try:
+        await asyncio.wait({connecting, refusal}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await end_tasks([connecting])
+        await connection.close()
+        raise
+    finally:
+        refusal.cancel()
     if not connecting.done() or connecting.exception() is not None:
         connecting.cancel()
         (outcome,) = await asyncio.gather(connecting, return_exceptions=True)
