@@ -10,6 +10,7 @@ with every start of the leaf, would skip as much as it has seen before.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable
 from typing import Any
@@ -155,11 +156,9 @@ class PresenceStore:
         """A hub that has not answered is tried again when the link is up, and now and then."""
         assert self._hub is not None
         while True:
-            try:
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AWAY_RETRY_S):
                     await self._hub_wake.wait()
-            except TimeoutError:
-                pass
             self._hub_wake.clear()
             self._hub.is_open.set()
 
