@@ -40,7 +40,7 @@ from .nats.uplink_recovery import BootMarker
 from .nats.uplink_store import UplinkStore
 from .nats.uplinks import StoreUplinks
 from .nats.watched_leaf import WatchedLeaf
-from .progress import LeafProgress, Part, SocketProgress, StoreProgress, SupervisedProgress, TaskProgress
+from .progress import LeafProgress, Part, SocketProgress, StoreProgress, SupervisedProgress, TaskProgress, UnitProgress
 from .serial_ports import SerialPorts
 from .settings.config import Config
 from .supervision import Supervisor
@@ -354,6 +354,8 @@ class Gateway:
             found.append(SocketProgress(lambda: udp.is_open))
         if ours is not None:
             found.append(LeafProgress(ours, JetStreamApi(self.connection.client)))
+        if isinstance(leaf, LeafUnit):
+            found.append(UnitProgress(leaf))
         return found
 
     # End ---------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from typing import Protocol
 from .nats.api import JetStreamApi
 from .nats.errors import LinkError
 from .nats.leaf_server import LeafServer
+from .nats.leaf_unit import LeafUnit
 from .nats.uplink_store import UplinkStore
 from .supervision import Supervisor
 
@@ -41,6 +42,16 @@ class LeafProgress:
         except LinkError as error:
             return f"the leaf server does not answer: {error}"
         return ""
+
+
+class UnitProgress:
+    """The leaf server's service is where it was when we began. Whether it runs is not our restart's to cure."""
+
+    def __init__(self, leaf: LeafUnit) -> None:
+        self._leaf = leaf
+
+    async def stall(self) -> str:
+        return "the leaf server's service has moved to another port" if self._leaf.has_moved else ""
 
 
 class StoreProgress:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from nats_rig import SITE, until
@@ -19,6 +21,7 @@ from petiole_gateway.nats.errors import DataDirBusyError, LeafStartError
 from petiole_gateway.nats.leaf_access import LeafAccess
 from petiole_gateway.nats.leaf_server import LeafServer
 from petiole_gateway.nats.leaf_unit import LeafUnit
+from petiole_gateway.progress import UnitProgress
 from petiole_gateway.supervision import Supervisor
 
 
@@ -140,6 +143,25 @@ async def test_a_server_that_ended_or_hangs_is_started_again_and_counted(manager
     await again.start()
     assert await stored(again.access) == ["kept"]
     await again.stop()
+
+
+async def test_a_server_that_comes_back_on_another_port_is_a_reason_to_start_the_gateway_anew(manager: Manager) -> None:
+    manager.start()
+    unit = LeafUnit(manager.data_dir)
+    assert not unit.has_moved
+    await unit.start()
+    progress = UnitProgress(unit)
+    port = urlsplit(unit.access.url).port
+    await manager.stop()
+    assert await progress.stall() == ""
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        manager.start()
+        await until(lambda: unit.has_moved, "it is on another port")
+    assert await progress.stall() == "the leaf server's service has moved to another port"
+    await unit.stop()
 
 
 async def test_a_gateway_whose_leaf_server_does_not_come_says_which_service_to_look_at(tmp_path: Path) -> None:

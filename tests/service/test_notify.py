@@ -4,12 +4,17 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
+from petiole_gateway.nats.leaf_access import read_access
 from petiole_gateway.nats.leaf_pidfile import PID_FILE
 from petiole_gateway.nats.leaf_server import START_TIMEOUT_S
 from petiole_gateway.notify_socket import NotifySocket
@@ -101,6 +106,37 @@ def test_a_service_that_waits_for_its_server_can_be_stopped_at_once(
     finally:
         gateway.kill()
         gateway.wait(30)
+
+
+def test_a_service_whose_server_came_back_on_another_port_is_started_anew(manager: Manager, tmp_path: Path) -> None:
+    config = settings(tmp_path)
+    config.write_text(config.read_text() + "[nats]\nleaf_unit = true\n")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PETIOLE_")}
+    command = [sys.executable, "-m", "petiole_tools", "--config", str(config), "gateway", "leaf"]
+    with ExitStack() as stack:
+
+        def run_leaf() -> subprocess.Popen[bytes]:
+            log = stack.enter_context((tmp_path / "leaf.log").open("ab"))
+            process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+            stack.callback(process.wait, 30)
+            stack.callback(process.kill)
+            return process
+
+        leaf = run_leaf()
+        gateway = manager.start(config, watchdog_s=WATCHDOG_S, log=tmp_path / "log")
+        stack.callback(gateway.wait, 30)
+        stack.callback(gateway.kill)
+        manager.wait_for("sign of life", lambda said: "WATCHDOG" in said)
+        leaf.kill()
+        leaf.wait(30)
+        taken = stack.enter_context(socket.socket())
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        taken.bind(("127.0.0.1", urlsplit(read_access(tmp_path / "state" / "leaf").url).port))
+        taken.listen()
+        run_leaf()
+        manager.wait_for("complaint", lambda said: "has moved to another port" in said.get("STATUS", ""))
+        manager.drain()
+        assert manager.hear(1.5 * WATCHDOG_S) is None, "a manager would restart it now"
 
 
 def test_without_a_watchdog_there_is_a_status_and_no_sign_of_life(manager: Manager, tmp_path: Path) -> None:

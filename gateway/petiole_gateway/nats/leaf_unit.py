@@ -54,11 +54,20 @@ class LeafUnit(WatchedLeaf):
         )
         self._hang_s, self._start_timeout_s = hang_s, start_timeout_s
         self._on_restart, self._on_hang = on_restart, on_hang
+        self._url = ""  # where it was when we began
 
     @property
     def pid(self) -> int | None:
         """Of the running server, None while there is none."""
         return stale_server(self.data_dir)
+
+    @property
+    def has_moved(self) -> bool:
+        """It has come back on other ports, because somebody had taken one of its own: its clients do not find it."""
+        try:
+            return bool(self._url) and self.access.url != self._url
+        except KeyFileError:
+            return False
 
     async def start(self) -> None:
         """Wait until it is healthy. LeafStartError if it is not in time."""
@@ -71,6 +80,7 @@ class LeafUnit(WatchedLeaf):
                     [f"`systemctl start {NAME}`, and `journalctl -u {NAME} -n 30` tells more"],
                 )
             await asyncio.sleep(POLL_S / 4)
+        self._url = self.access.url
         self._tasks.append(self._supervisor.keep("the leaf server's service", self._look, is_vital=True))
         self._watch(self._monitor_port)
 
