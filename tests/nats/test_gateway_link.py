@@ -23,6 +23,7 @@ from petiole_gateway.nats.connection import connect
 from petiole_gateway.nats.hub_cluster import HubCluster
 from petiole_gateway.nats.leaf_pidfile import end_stale_server, stale_server
 from petiole_gateway.nats.streams import ensure_hub_uplink
+from petiole_gateway.nats.subjects import SEQUENCE_HEADER, UPLINK_STREAM
 from petiole_gateway.nats.uplink_lane import Uplink
 from petiole_gateway.settings.config import Config
 from petiole_tools.cut_proxy import CutProxy
@@ -72,6 +73,11 @@ class Site:
             await self.gateway.stop()
         await self.proxy.stop()
         await self.hub.stop()
+
+
+async def ensured(api: JetStreamApi) -> bool:
+    await ensure_hub_uplink(api, [SITE], replicas=1)
+    return True
 
 
 def logger(lines: Lines) -> Logger:
@@ -125,10 +131,6 @@ async def test_status_tells_what_the_hub_has_not_taken_and_where_the_link_ends(s
     assert leaf is not None
     hub = await connect(site.hub.urls, logger=site.lines, credentials=site.hub.application_credentials, timeout_s=30)
 
-    async def sourced() -> bool:
-        await ensure_hub_uplink(JetStreamApi(hub.client), [SITE], replicas=1)
-        return True
-
     async def status() -> dict[str, Any]:
         found: dict[str, Any] = await Administration(gateway).methods["status"]({})
         return found
@@ -136,7 +138,7 @@ async def test_status_tells_what_the_hub_has_not_taken_and_where_the_link_ends(s
     async def nothing_waits() -> bool:
         return (await status())["store"]["not_at_hub"] == 0
 
-    await until(sourced, "the hub's stream")
+    await until(lambda: ensured(JetStreamApi(hub.client)), "the hub's stream")
     await until(nothing_waits, "the stream is handed over")
     found = (await status())["leaf"]
     assert found["hub_server"] == "hub1"
@@ -153,6 +155,39 @@ async def test_status_tells_what_the_hub_has_not_taken_and_where_the_link_ends(s
     assert (await status())["store"]["not_at_hub"] == 40
     site.proxy.restore()
     await until(nothing_waits, "the hub has everything")
+    await hub.close()
+
+
+async def test_nothing_waits_for_the_hub_but_readings_that_it_does_not_have(site: Site) -> None:
+    gateway = await site.start(ignore_discovered_servers=True)
+    hub = await connect(site.hub.urls, logger=site.lines, credentials=site.hub.application_credentials, timeout_s=30)
+    api = JetStreamApi(hub.client)
+    sequence = 0
+
+    def submit(count: int) -> None:
+        nonlocal sequence
+        for _ in range(count):
+            sequence += 1
+            gateway.store.submit(Uplink("a", sequence, f"up.{SITE}.a.t", b"{}"))
+
+    async def waiting() -> int | None:
+        return await gateway.store.not_at_hub()
+
+    async def at_hub() -> bool:
+        last = await api.last_message(UPLINK_STREAM, f"up.{SITE}.a.t")
+        return last is not None and last.headers[SEQUENCE_HEADER] == str(sequence)
+
+    assert await waiting() == 0, "a new site has nothing to say"
+    submit(3)
+    await until(lambda: gateway.store.pending == 0, "three readings are durable")
+    assert await waiting() == 3, "nobody has asked for them"
+    await until(lambda: ensured(api), "the hub's stream")
+    await until(at_hub, "the stream is handed over")
+    # Faster than the second of quiet after which the hub acknowledges.
+    for _ in range(6):
+        submit(1)
+        await until(at_hub, "the hub has it")
+        assert await waiting() == 0
     await hub.close()
 
 

@@ -27,7 +27,7 @@ _NANOSECONDS = 1_000_000_000
 # connection: 60 s by the leaf's pings. Within twice that its repetition is recognised by Nats-Msg-Id; all older
 # repetitions are recognised by comparing with the last stored sequence.
 LEAF_DUPLICATE_WINDOW_S = 120
-# The hub sees a repetition only if the leaf's store was lost in between. Ten minutes are enough for a store that is lost
+# The hub sees a repetition only if the leaf's store was lost in between. Ten minutes are enough for one that is lost
 # while the site runs; who changes a card by hand takes longer. They cost 180 bytes of memory per message.
 HUB_DUPLICATE_WINDOW_S = 600
 # The server's default of 1000 in flight limits a link of 100 ms round trip to 8,400 messages per second.

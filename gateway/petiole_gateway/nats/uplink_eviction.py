@@ -168,12 +168,3 @@ async def stored_last(api: JetStreamApi, site: str, device: str) -> tuple[int, i
     if message is None:
         return snapshot, 0
     return max(stored_sequence(message.headers), snapshot), message.stream_sequence
-
-
-async def not_taken(api: JetStreamApi) -> int | None:
-    """Messages of the leaf's stream that the hub has not acknowledged; None while the leaf does not say."""
-    try:
-        info = await api.consumer_info(UPLINK_STREAM, HUB_CONSUMER)
-    except LinkError:
-        return None
-    return None if info is None else int(info["num_pending"]) + int(info["num_ack_pending"])

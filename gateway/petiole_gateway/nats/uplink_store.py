@@ -24,7 +24,8 @@ from .streams import DEFAULT_MAX_BYTES
 from .subjects import checked_token
 from .task_end import end_tasks
 from .uplink_admission import BUSY_RETRY_S, MAX_PENDING, Admission, StoreMetrics
-from .uplink_eviction import StoreSpace, not_taken
+from .uplink_backlog import waiting_for_hub
+from .uplink_eviction import StoreSpace
 from .uplink_eviction_watch import Eviction
 from .uplink_handover import keep_handed_over
 from .uplink_lane import Lane, Uplink
@@ -225,8 +226,8 @@ class UplinkStore:
                 lane.readers.remove(reader)
 
     async def not_at_hub(self) -> int | None:
-        """Readings in the stream that the hub has not taken yet. None without a hub, or while the leaf does not say."""
-        return await not_taken(self._api) if self._with_hub else None
+        """Readings in the stream that wait for the hub. None without a hub, or while the leaf does not say."""
+        return await waiting_for_hub(self._api, self.site) if self._with_hub else None
 
     async def sync(self) -> None:
         """Return when everything that the leaf has acknowledged before this call, to anyone, is on disk."""
