@@ -32,6 +32,7 @@ from petiole_tools.client import connect, connected
 from petiole_tools.failure import CliError
 from petiole_tools.options import Options, Target
 from petiole_tools.output import say
+from petiole_tools.stoppable import abandonable, completed, interruptible
 
 PASSWORD = "PETIOLE_BACKUP_PASSWORD"  # noqa: S105 - a name
 _SETTINGS = "gateway.toml"
@@ -59,8 +60,8 @@ async def backup(options: Options, path: Path, password_file: Path | None) -> No
         "registry": found.document(),
         "files": _files(options, config),
     }
-    sealed = seal(document, password)
-    write_private(path, sealed)
+    sealed = await abandonable(lambda: seal(document, password))
+    await completed(asyncio.to_thread(write_private, path, sealed))
     say(f"{path}: {len(found.devices)} devices of site {config.site}, {len(sealed)} bytes")
 
 
@@ -212,7 +213,8 @@ def _password(file: Path | None, *, is_new: bool) -> str:
         return str(given)
     if not sys.stdin.isatty():
         raise CliError("a backup has a password, and none is given", f"--password-file FILE, or {PASSWORD}")
-    password = getpass.getpass("password of the backup: ")
-    if is_new and getpass.getpass("once more: ") != password:
-        raise CliError("the two passwords differ", "try again")
+    with interruptible():
+        password = getpass.getpass("password of the backup: ")
+        if is_new and getpass.getpass("once more: ") != password:
+            raise CliError("the two passwords differ", "try again")
     return password

@@ -10,8 +10,8 @@ from typing import Any
 import typer
 
 from petiole_tools.options import Options
+from petiole_tools.stoppable import TERMINATED
 
-TERMINATED = 143  # 128 + SIGTERM, as shells have it
 ALL_COMMANDS = "`petiole --help` lists the options of all commands, such as --config, --site and --json."
 
 

@@ -16,10 +16,10 @@ from petiole_tools.flash.find import BoardPort
 from petiole_tools.flash.names import names
 from petiole_tools.flash.one_board import Job, flash_one
 from petiole_tools.flash.report import Report
-from petiole_tools.flash.stoppable import abandonable
 from petiole_tools.flash.wanted import Wanted
 from petiole_tools.options import Options
 from petiole_tools.output import note, say_json
+from petiole_tools.stoppable import abandonable
 
 _LOOK_AGAIN_S = 0.5
 

@@ -16,7 +16,7 @@ from petiole_tools.flash.errors import BoardLost, FlashError, NoMicroPython
 from petiole_tools.flash.find import BoardPort
 from petiole_tools.flash.report import Report
 from petiole_tools.flash.session import Session
-from petiole_tools.flash.stoppable import in_thread
+from petiole_tools.stoppable import in_thread
 
 BACK_S = 30.0  # a port after a reset or a new image; USB takes 2 s
 _LOOK_AGAIN_S = 0.5

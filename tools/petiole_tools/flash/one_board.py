@@ -18,9 +18,9 @@ from petiole_tools.flash.find import BoardPort
 from petiole_tools.flash.identity import Identity
 from petiole_tools.flash.report import Report
 from petiole_tools.flash.session import Session
-from petiole_tools.flash.stoppable import in_thread
 from petiole_tools.flash.wanted import Wanted
 from petiole_tools.output import counted
+from petiole_tools.stoppable import in_thread
 
 _SETTLE_S = 10.0  # ModemManager takes the longest, as it tries several protocols
 _LOOK_AGAIN_S = 0.2
