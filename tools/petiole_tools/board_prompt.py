@@ -1,4 +1,5 @@
-"""A prompt for mpremote's commands on one board: `python -m petiole_tools.board_prompt PORT NAME`.
+"""A prompt for mpremote's commands on one board: `python -m petiole_tools.quiet_start petiole_tools.board_prompt PORT
+NAME`.
 
 A process of its own, because it has the terminal while `petiole shell` keeps the port lent.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from petiole_tools.hands_on import MPREMOTE
 from petiole_tools.ports import PLACE
+from petiole_tools.quiet_start import INTERRUPTED
 
 _FILES = ["cat", "cp", "df", "edit", "ls", "mkdir", "rm", "rmdir", "sha256sum", "touch", "tree"]
 COMMANDS = [*_FILES, "eval", "exec", "exit", "help", "mip", "mount", "repl", "rtc", "run", "umount"]
@@ -28,8 +30,9 @@ exit, Ctrl-D                                   leave; the board starts again
 _USAGE = 2
 
 
-def main(port: str, name: str) -> int:
+def main() -> int:
     """Until there are no more lines. A script ends at the first command that fails, with its exit code."""
+    port, name = sys.argv[1:]
     is_typed = sys.stdin.isatty()
     if is_typed:
         _complete()
@@ -67,9 +70,10 @@ def _carry_out(port: str, line: str) -> int | None:
         return 0
     command = [*(word.replace(PLACE, port) for word in MPREMOTE), *words]
     try:
-        return subprocess.run(command, check=False).returncode
+        code = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
-        return 128 + 2
+        return INTERRUPTED
+    return code if code >= 0 else 128 - code
 
 
 def _complete() -> None:
@@ -94,7 +98,3 @@ def _complete() -> None:
     readline.set_completer(found)
     readline.set_completer_delims(" ")
     readline.parse_and_bind("tab: complete")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1], sys.argv[2]))

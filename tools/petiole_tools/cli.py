@@ -31,8 +31,7 @@ from petiole_tools.commands import config as config_command
 from petiole_tools.failure import CliError, explain
 from petiole_tools.options import Options
 from petiole_tools.output import ReaderLeft, paint
-
-INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+from petiole_tools.quiet_start import INTERRUPTED
 
 # Global options, which may stand anywhere on the command line; True for those with a value.
 _GLOBAL = {

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-import sys
 
 from petiole_gateway.links.port import PortError, open_port, permission_hint
 from petiole_tools import ports
@@ -15,11 +14,12 @@ from petiole_tools.flash import find
 from petiole_tools.flash.errors import FlashError, NoBoard, PortBusy, PortForbidden
 from petiole_tools.options import Options
 from petiole_tools.output import note
+from petiole_tools.stoppable import finished
 
 _KINDS: dict[str, type[FlashError]] = {"missing": NoBoard, "denied": PortForbidden, "busy": PortBusy}
 _BAUD = 115200
 # `resume`: mpremote's soft reset would end the timer that feeds a watchdog which cannot be stopped.
-MPREMOTE = [sys.executable, "-m", "mpremote", "connect", ports.PLACE, "resume"]
+MPREMOTE = [*ports.QUIET, "mpremote.main", "connect", ports.PLACE, "resume"]
 
 
 def check_mpremote() -> None:
@@ -32,7 +32,7 @@ def shell_command(words: list[str], prompt: str) -> list[str]:
     """What `petiole shell` runs on a port: mpremote with these words, or a prompt for them."""
     if words:
         return [*MPREMOTE, *words]
-    return [sys.executable, "-m", "petiole_tools.board_prompt", ports.PLACE, prompt]
+    return [*ports.QUIET, "petiole_tools.board_prompt", ports.PLACE, prompt]
 
 
 def port_error(error: PortError, path: str) -> FlashError:
@@ -76,7 +76,7 @@ async def _use_free(path: str, command: list[str]) -> int:
     try:
         return await ports.run_on(path, command)
     finally:
-        await asyncio.shield(asyncio.to_thread(_start, path))
+        await finished(asyncio.to_thread(_start, path))
 
 
 def _start(path: str) -> None:

@@ -23,10 +23,13 @@ from petiole_tools.client import ANSWER_TIMEOUT_S, Client, connected
 from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options
 from petiole_tools.output import note, say, say_json, say_table
+from petiole_tools.stoppable import finished
 from petiole_tools.system import status_subjects
 
 Document = dict[str, Any]
 PLACE = "{port}"  # in a command: the path of the port
+# Begins a command that is a module: it does not mind if Ctrl-C comes before it can hear it.
+QUIET = [sys.executable, "-m", "petiole_tools.quiet_start"]
 # For `released`: if this process is killed, the gateway takes the port back so soon. A leaf server that starts again,
 # through which the renewals go, takes a tenth of it.
 LEASE_S = 120.0
@@ -164,7 +167,7 @@ async def lent(client: Client, port: Document) -> AsyncIterator[Document]:
         renewal.cancel()
         await asyncio.gather(renewal, return_exceptions=True)
         try:
-            port |= await resume(client, port)
+            port |= await finished(resume(client, port))
         except CliError as error:
             note(f"{error.problem}; the gateway takes {port['name']} back by itself within {span(LEASE_S)}")
 
@@ -288,19 +291,26 @@ def _program(name: str) -> str:
 async def _run(words: list[str], path: str) -> int:
     """Run to its end, on this terminal. Ctrl-C is the command's; SIGTERM is passed on to it."""
     loop = asyncio.get_running_loop()
-    try:
-        process = await asyncio.create_subprocess_exec(*words, env={**os.environ, "PETIOLE_PORT": path})
-    except OSError as error:
-        note(f"{words[0]}: {(error.strerror or str(error)).lower()}")
-        return _NOT_EXECUTED
+    before = signal.getsignal(signal.SIGINT)
     loop.add_signal_handler(signal.SIGINT, lambda: None)
+    held = {signal.SIGINT} if words[1 : len(QUIET)] == QUIET[1:] else set()
     try:
-        code = await process.wait()
-    except asyncio.CancelledError:
-        with suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-        raise
+        try:
+            signal.pthread_sigmask(signal.SIG_BLOCK, held)
+            process = await asyncio.create_subprocess_exec(*words, env={**os.environ, "PETIOLE_PORT": path})
+        except OSError as error:
+            note(f"{words[0]}: {(error.strerror or str(error)).lower()}")
+            return _NOT_EXECUTED
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, held)
+        try:
+            code = await process.wait()
+        except asyncio.CancelledError:
+            with suppress(ProcessLookupError):
+                process.terminate()
+            await process.wait()
+            raise
     finally:
         loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, before)
     return code if code >= 0 else 128 - code
