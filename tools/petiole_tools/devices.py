@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from petiole import wire
+from petiole import join, wire
 from petiole_tools import wake_policy
-from petiole_tools.client import checked_name, connected
-from petiole_tools.failure import CliError
+from petiole_tools.client import Client, checked_name, connected
+from petiole_tools.failure import CliError, ServiceError
 from petiole_tools.options import Options
 from petiole_tools.output import ago, natural, note, paint, say, say_fields, say_json, say_table, until, value_text
+from petiole_tools.stoppable import completed
 
 STATE_STYLES = {"online": "green", "asleep": "cyan", "overdue": "yellow", "offline": "red"}
 _LINK_MEANT = "udp://HOST:PORT, udp:// (search the network), uart or console"
@@ -48,20 +50,67 @@ def node_link(text: str) -> dict[str, Any]:
     return {"kind": "udp", "host": parts.hostname or "", "port": port or wire.UDP_PORT}
 
 
-async def add(options: Options, name: str, key: str | None, output: Path | None, links: list[str]) -> None:
-    """Add a device; show its key, or write the settings of its node."""
+async def add(
+    options: Options, name: str, key: str | None, output: Path | None, links: list[str], *, replaces: bool = False
+) -> None:
+    """Add a device; show its key, or write the settings of its node, which go before it: who repeats the command after
+    an interruption goes on with them."""
     checked_name("device name", name)
-    body = {"name": name} | ({"key": checked_key(key)} if key is not None else {})
+    key = checked_key(key) if key is not None else None
     entries = [node_link(link) for link in links]
     if output is None and entries:
         raise CliError("--link describes the node's settings, and no file is given", "add --output petiole.json")
+    left = None
     if output is not None:
         entries = entries or [{"kind": "udp", "host": "", "port": wire.UDP_PORT}]
-        _check_free(output)
+        left = _left_behind(output, name, key, entries)
+        key = left or key
+    key = key or secrets.token_hex(wire.KEY_LENGTH)
     async with connected(options) as client:
+        await _make_free(client, name, key, replaces=replaces)
+        if output is not None and left is None:
+            _write_settings(output, {"name": name, "key": key, "links": entries})
+        await completed(_register(options, client, {"name": name, "key": key}, output, is_new=left is None))
+
+
+async def _make_free(client: Client, name: str, key: str, *, replaces: bool) -> None:
+    """Nothing has this name but what has this key, too. Raises CliError."""
+    try:
+        known = await client.gateway("device.show", {"name": name})
+    except ServiceError as error:
+        if error.code == wire.NOT_FOUND:
+            return
+        raise
+    if known["id"] == join.device_id(bytes.fromhex(key)).hex():
+        return
+    if replaces:
+        await client.gateway("device.remove", {"name": name})
+        return
+    hint = f"choose another name, or remove the old device: `petiole device remove {name}`"
+    if not known.get("boot_count"):
+        hint = f"it has never joined: if nobody has its key, `petiole device add {name} --replace` gives it another"
+    raise CliError(f"the name {name} is taken", hint)
+
+
+async def _register(
+    options: Options, client: Client, body: dict[str, str], output: Path | None, *, is_new: bool
+) -> None:
+    """Add the device and tell of it. A settings file that is new goes again with a device that is not added."""
+    again = "run the same command again"
+    try:
         added = await client.gateway("device.add", body)
+    except ServiceError:
+        if output is not None and is_new:
+            output.unlink()  # noqa: ASYNC240 - nothing else waits
+        raise
+    except CliError as error:
+        raise CliError(error.problem, again if output is None else f"{again}: it goes on with {output}") from error
+    _show_added(options, added, output)
+    await client.connection.close()
+
+
+def _show_added(options: Options, added: dict[str, Any], output: Path | None) -> None:
     if output is not None:
-        _write_settings(output, {"name": added["name"], "key": added["key"], "links": entries})
         added = {"name": added["name"], "id": added["id"], "settings": str(output)}
     if options.as_json:
         say_json(added)
@@ -74,18 +123,28 @@ async def add(options: Options, name: str, key: str | None, output: Path | None,
     note("the key is not shown again: put it into the node's petiole.json now")
 
 
-def _check_free(path: Path) -> None:
-    if path.exists():
-        raise CliError(f"{path} is there already", "remove it or name another: it may hold the key of a device")
-    if not path.absolute().parent.is_dir():
-        raise CliError(f"there is no folder {path.parent}", "make it first")
+def _left_behind(path: Path, name: str, key: str | None, links: list[dict[str, Any]]) -> str | None:
+    """The key in a file that an interrupted run of the same command has left; None where there is none. CliError if
+    it is another file."""
+    if not path.exists():
+        if not path.absolute().parent.is_dir():
+            raise CliError(f"there is no folder {path.parent}", "make it first")
+        return None
+    try:
+        found = json.loads(path.read_bytes())
+        left = found["key"]
+        if found == {"name": name, "key": left, "links": links} and key in (None, left):
+            return checked_key(left)
+    except (ValueError, TypeError, KeyError, CliError):
+        pass  # another file
+    raise CliError(f"{path} is there already", "remove it or name another: it may hold the key of a device")
 
 
 def _write_settings(path: Path, settings: dict[str, Any]) -> None:
     from petiole_gateway.nats.private_file import create_private  # noqa: PLC0415 - only here
 
     if not create_private(path.absolute(), (json.dumps(settings, indent=2) + "\n").encode()):
-        raise CliError(f"{path} was written by somebody else just now", f"`petiole device remove {settings['name']}`")
+        raise CliError(f"{path} was written by somebody else just now", "name another file: no device was added")
 
 
 async def show_all(options: Options) -> None:

@@ -178,7 +178,12 @@ class Hub:
 
     async def add_device(self, name: str, key: bytes | None = None) -> Device:
         """Register a device, with a fresh key unless one is given. CommandError 400 or 409; Busy if the store does
-        not take it."""
+        not take it. One that is registered with just this key stays as it is: who asks again has missed the answer."""
+        known = self.roster.devices.get(name)
+        if known is not None and known.key == key:
+            if not known.boot_count and not known.is_elsewhere:
+                await self.roster.store(known)  # the first request may be waiting for that still
+            return known
         device = await self.roster.add(name, key or secrets.token_bytes(wire.KEY_LENGTH), self._wall())
         self.neighbours.tell(CHANGED, name)
         self.presences.added(device)

@@ -27,6 +27,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="1 to 32 characters of
         "petiole device add kitchen",
         "petiole device add kitchen --output petiole.json --link udp://192.168.1.20:6363",
         "petiole device add pump --output petiole.json --link uart",
+        "petiole device add kitchen --replace",
     )
 )
 def add(
@@ -42,14 +43,18 @@ def add(
         list[str] | None,
         typer.Option(metavar="LINK", help="How the node reaches the gateway: udp://HOST:PORT, udp://, uart, console."),
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Take the name from the device that has it now, which joins no more.")
+    ] = False,
 ) -> None:
     """Add a device, and show its key once or write the settings file of its node.
 
-    The gateway keeps the key encrypted and never shows it again.
+    The gateway keeps the key encrypted and never shows it again. If this was interrupted, run it again: a file that it
+    had written is used, and a name that it had taken is free with --replace.
     """
     from petiole_tools import devices
 
-    run(devices.add(options_of(context), name, key, output, link or []))
+    run(devices.add(options_of(context), name, key, output, link or [], replaces=replace))
 
 
 @app.command("list", epilog=examples("petiole device list", "petiole device list --json"))
