@@ -75,12 +75,13 @@ def node(petiole: Run, plugged: str, tmp_path: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def terminal(*words: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+def terminal(*words: str, **env: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
     """A command that has a terminal of its own; what is typed there is written to the descriptor."""
     ours, theirs = os.openpty()
     process = subprocess.Popen(
-        ["setsid", "--ctty", "--wait", *PETIOLE, *words], stdin=theirs, stdout=theirs, stderr=theirs
-    )
+        ["setsid", "--ctty", "--wait", *PETIOLE, *words], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, **env},
+    )  # fmt: skip
     os.close(theirs)
     try:
         yield process, ours
@@ -283,6 +284,49 @@ def test_the_repl_of_a_running_node_and_the_node_runs_again(node: str) -> None:
         assert time.monotonic() < end
     run("repl", code=2)
     run("repl", node, "--port", "/dev/ttyACM0", code=2)
+
+
+# What runs on a port, interrupted ---------------------------------------------------------------------------
+
+# Loaded by each Python that starts: that of mpremote gets Ctrl-C at this one of the things that Python tells its
+# auditors (some 500 until mpremote is loaded, 3,500 for the prompt), or when it opens the port.
+OPENING = -1
+STRUCK = """
+import os, signal, sys
+if {module!r} in sys.orig_argv:
+    left = {event}
+    def heard(what, given):
+        global left
+        if left > 0:
+            left -= 1
+            is_now = left == 0
+        else:
+            is_now = left < 0 and what == "open" and given[0] == {path!r}
+        if is_now:
+            left = 0
+            os.killpg(0, signal.SIGINT)
+    sys.addaudithook(heard)
+"""
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("command", "event"),
+    [*(("repl", event) for event in (1, 40, 300, 450, OPENING)), *(("shell", event) for event in (1, 40, 300, 1500))],
+)
+def test_ctrl_c_while_a_board_is_reached_ends_it_without_a_traceback(
+    board: BoardVm, tmp_path: Path, command: str, event: int
+) -> None:
+    module = "mpremote.main" if command == "repl" else "petiole_tools.board_prompt"
+    (tmp_path / "start").mkdir()
+    source = STRUCK.format(module=module, event=event, path=board.path)
+    (tmp_path / "start" / "sitecustomize.py").write_text(source)
+    number = board.starts_total
+    with terminal(command, "--port", board.path, PYTHONPATH=str(tmp_path / "start")) as (process, fd):
+        said = read_until(fd, b"starts again")
+        assert process.wait(30) == 130
+    assert b"Traceback" not in said
+    board.wait_for_start(number + 1)
 
 
 # Waiting for a board ---------------------------------------------------------------------------------------
