@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -317,7 +318,7 @@ if {module!r} in sys.orig_argv:
 def test_ctrl_c_while_a_board_is_reached_ends_it_without_a_traceback(
     board: BoardVm, tmp_path: Path, command: str, event: int
 ) -> None:
-    module = "mpremote.main" if command == "repl" else "petiole_tools.board_prompt"
+    module = "petiole_tools." + ("board_command" if command == "repl" else "board_prompt")
     (tmp_path / "start").mkdir()
     source = STRUCK.format(module=module, event=event, path=board.path)
     (tmp_path / "start" / "sitecustomize.py").write_text(source)
@@ -327,6 +328,37 @@ def test_ctrl_c_while_a_board_is_reached_ends_it_without_a_traceback(
         assert process.wait(30) == 130
     assert b"Traceback" not in said
     board.wait_for_start(number + 1)
+
+
+@pytest.mark.usefixtures("alone")
+def test_sigterm_ends_the_repl_and_leaves_the_terminal_as_it_was(talker: BoardVm) -> None:
+    with terminal("repl", "--port", talker.path) as (process, fd):
+        read_until(fd, b"exit this shell")
+        process.terminate()
+        read_until(fd, b"starts again")
+        assert process.wait(30) == 143
+        assert termios.tcgetattr(fd)[3] & (termios.ECHO | termios.ICANON) == termios.ECHO | termios.ICANON
+    talker.wait_for_start(3)
+
+
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [(["repl"], b"exit this shell"), (["shell", "exec", "while True: print('on')"], b"on\r\non\r\n")],
+    ids=["repl", "shell"],
+)
+def test_a_board_that_is_pulled_out_under_mpremote_is_an_error_of_ours(
+    board: BoardVm, words: list[str], shown: bytes
+) -> None:
+    with terminal(words[0], "--port", board.path, *words[1:]) as (process, fd):
+        read_until(fd, shown)
+        board.unplug()
+        said = read_until(fd, b"was not started again")
+        assert process.wait(30) == 19
+        assert termios.tcgetattr(fd)[3] & (termios.ECHO | termios.ICANON) == termios.ECHO | termios.ICANON
+    assert b"Traceback" not in said
+    assert f"error: {board.path}: the board is gone, or silent".encode() in said
+    assert b"hint: check the cable" in said
 
 
 # Waiting for a board ---------------------------------------------------------------------------------------

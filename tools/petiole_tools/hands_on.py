@@ -19,7 +19,7 @@ from petiole_tools.stoppable import finished
 _KINDS: dict[str, type[FlashError]] = {"missing": NoBoard, "denied": PortForbidden, "busy": PortBusy}
 _BAUD = 115200
 # `resume`: mpremote's soft reset would end the timer that feeds a watchdog which cannot be stopped.
-MPREMOTE = [*ports.QUIET, "mpremote.main", "connect", ports.PLACE, "resume"]
+MPREMOTE = [*ports.QUIET, "petiole_tools.board_command", "connect", ports.PLACE, "resume"]
 
 
 def check_mpremote() -> None:

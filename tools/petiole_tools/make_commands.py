@@ -14,11 +14,15 @@ import typer
 
 from petiole_tools.cli import app
 from petiole_tools.commands.shared import ALL_COMMANDS
+from petiole_tools.flash import errors
 
 HEAD = """# Commands
 
 All of them are `petiole COMMAND`; `petiole COMMAND --help` shows the same.
 Exit codes: 0 done, 1 an error (a line `error:`, a line `hint:`), 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM.
+Ctrl-C that comes too late is told so, and the command ends as if there had been none.
+What has to do with a board has codes of its own: {kinds}.
+`petiole shell`, `repl` and `port use` end with the code of what they have run.
 Readings, tables and JSON go to standard output, everything else to standard error.
 
 This list is made from the program: `make docs`.
@@ -28,7 +32,8 @@ This list is made from the program: `make docs`.
 def document() -> str:
     """The whole page."""
     root: Any = typer.main.get_command(app)
-    lines = [HEAD, "## Options of all commands", "", *_parameters(root), ""]
+    kinds = ", ".join(f"{kind.exit_code} {kind.meaning}" for kind in errors.listed() if kind.meaning)
+    lines = [HEAD.format(kinds=kinds), "## Options of all commands", "", *_parameters(root), ""]
     for path, command in _commands(root, ()):
         lines += _section(path, command)
     return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,50 @@
+"""One of mpremote's commands: `python -m petiole_tools.quiet_start petiole_tools.board_command connect PORT …`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+
+from mpremote.main import main as mpremote
+from mpremote.transport import TransportError
+
+from petiole_tools.quiet_start import INTERRUPTED
+
+_TERMINATED = 143  # 128 + SIGTERM, as shells have it
+
+
+def main() -> int:
+    """As mpremote's, which leaves a port that vanishes beneath it to a traceback, and the terminal as it has set it to
+    SIGTERM."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return int(mpremote() or 0)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (OSError, TransportError) as error:
+        return _fail(error)
+
+
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(_TERMINATED)
+
+
+def _fail(error: Exception) -> int:
+    from petiole_tools.flash.errors import BoardLost  # noqa: PLC0415 - takes a tenth of a second
+    from petiole_tools.output import clean, note  # noqa: PLC0415
+
+    words = str(getattr(error, "strerror", None) or error).strip().lower()
+    path = getattr(error, "filename", None)
+    if path is not None and path != _port():
+        note(f"error: {path}: {words}")
+        note("hint: check that path")
+        return 1
+    note(f"error: {_port()}: the board is gone, or silent: {clean(words)}")
+    note("hint: check the cable, and plug it in again")
+    return BoardLost.exit_code
+
+
+def _port() -> str:
+    """What it was to connect to."""
+    return sys.argv[sys.argv.index("connect") + 1]
