@@ -361,6 +361,20 @@ def test_a_board_that_is_pulled_out_under_mpremote_is_an_error_of_ours(
     assert b"hint: check the cable" in said
 
 
+@pytest.mark.usefixtures("alone")
+def test_a_reader_that_has_enough_is_no_lost_board(board: BoardVm) -> None:
+    command = [*PETIOLE, "shell", "--port", board.path, "exec", "for _ in range(5000): print('a line')"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.read(6) == b"a line"
+    process.stdout.close()
+    assert process.stderr is not None
+    err = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait(30) == 0, err
+    assert err == f"the board at {board.path} starts again\n"
+
+
 # Waiting for a board ---------------------------------------------------------------------------------------
 
 

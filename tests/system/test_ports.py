@@ -221,7 +221,7 @@ async def test_ctrl_c_at_any_moment_loses_no_reading_that_flash_has_accepted(tmp
 
 async def test_a_port_that_is_released_is_seen_everywhere(bench: Bench) -> None:
     ended = await bench.run("port", "release", NAME)
-    assert (ended.code, ended.out) == (0, f"{bench.port} is free for 10 min: mpremote connect {bench.port}\n")
+    assert (ended.code, ended.out) == (0, f"{bench.port} is free for 10 min: mpremote connect {bench.port} resume\n")
     row, listed, status = await asyncio.gather(bench.row(), bench.run("port", "list"), bench.run("status"))
     assert (row["state"], row["device"], row["problem"]) == ("released", NAME, None)
     assert 540 < row["released_for_s"] <= 600
@@ -345,7 +345,7 @@ async def test_a_board_without_a_program_is_named(bench: Bench) -> None:
         f"error: {bench.port} is the gateway's again; {NAME} stands in the REPL: "
         "its program ends at once, or there is none"
     )
-    assert hint == f"hint: is main.py on it? petiole port use {NAME} -- mpremote connect {{port}}"
+    assert hint == f"hint: is main.py on it? petiole port use {NAME} -- mpremote connect {{port}} resume"
     main.write_text(program)
     assert (await bench.world.ask("port.resume", {"port": NAME}))["program"] == "restarted"
 

@@ -20,6 +20,7 @@ HEAD = """# Commands
 
 All of them are `petiole COMMAND`; `petiole COMMAND --help` shows the same.
 Exit codes: 0 done, 1 an error (a line `error:`, a line `hint:`), 2 wrong usage, 130 ended by Ctrl-C, 143 by SIGTERM.
+It is 0 where that is how a command ends: `gateway run`, and with Ctrl-C `demo` after its tour.
 Ctrl-C that comes too late is told so, and the command ends as if there had been none.
 What has to do with a board has codes of its own: {kinds}.
 `petiole shell`, `repl` and `port use` end with the code of what they have run.

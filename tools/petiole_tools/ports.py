@@ -225,7 +225,7 @@ async def release_named(options: Options, name: str, for_s: float) -> None:
     if options.as_json:
         say_json(port)
         return
-    say(f"{port['path']} is free for {span(port['released_for_s'])}: mpremote connect {port['path']}")
+    say(f"{port['path']} is free for {span(port['released_for_s'])}: mpremote connect {port['path']} resume")
     note(f"`petiole port resume {name}` ends that before")
 
 
@@ -240,7 +240,8 @@ async def resume_named(options: Options, name: str, restart: bool) -> None:
     if port["state"] != "open":
         raise CliError(f"{port['problem'] or port['name'] + ' is ' + port['state']}", port["hint"] or "try again")
     if port["program"] == repl.REPL:
-        raise CliError(_returned(port, name), f"is main.py on it? petiole port use {name} -- mpremote connect {PLACE}")
+        look = f"petiole port use {name} -- mpremote connect {PLACE} resume"
+        raise CliError(_returned(port, name), f"is main.py on it? {look}")
 
 
 def _returned(port: Document, name: str) -> str:

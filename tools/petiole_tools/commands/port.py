@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog=examples(
         "petiole port list",
-        "petiole port use kitchen -- mpremote connect {port} fs ls",
+        "petiole port use kitchen -- mpremote connect {port} resume fs ls",
         "petiole port release kitchen --for 10m",
         "petiole port resume kitchen",
     ),
@@ -68,8 +68,8 @@ def resume(
 
 @app.command(
     epilog=examples(
-        "petiole port use kitchen -- mpremote connect {port}",
-        "petiole port use kitchen -- mpremote connect {port} cp app.py :app.py",
+        "petiole port use kitchen -- mpremote connect {port} resume",
+        "petiole port use kitchen -- mpremote connect {port} resume cp app.py :app.py",
         "petiole port use /dev/ttyUSB0 -- esptool --port {port} read_mac",
     )
 )
