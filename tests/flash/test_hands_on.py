@@ -331,9 +331,15 @@ def test_ctrl_c_while_a_board_is_reached_ends_it_without_a_traceback(
 
 
 @pytest.mark.usefixtures("alone")
-def test_sigterm_ends_the_repl_and_leaves_the_terminal_as_it_was(talker: BoardVm) -> None:
-    with terminal("repl", "--port", talker.path) as (process, fd):
-        read_until(fd, b"exit this shell")
+@pytest.mark.parametrize("typed", [None, b"", b"repl\r"], ids=["repl", "prompt", "repl at the prompt"])
+def test_sigterm_leaves_the_terminal_as_it_was(talker: BoardVm, typed: bytes | None) -> None:
+    command = "repl" if typed is None else "shell"
+    with terminal(command, "--port", talker.path) as (process, fd):
+        if typed is not None:
+            read_until(fd, b"> ")
+            os.write(fd, typed)
+        if typed != b"":
+            read_until(fd, b"exit this shell")
         process.terminate()
         read_until(fd, b"starts again")
         assert process.wait(30) == 143

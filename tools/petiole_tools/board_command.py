@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from types import FrameType
 
 from mpremote.main import main as mpremote
 from mpremote.transport import TransportError
 
 from petiole_tools.quiet_start import INTERRUPTED
 
-_TERMINATED = 143  # 128 + SIGTERM, as shells have it
-
 
 def main() -> int:
-    """As mpremote's, which leaves a port that vanishes beneath it to a traceback, and the terminal as it has set it to
-    SIGTERM."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """As mpremote's, which leaves a port that vanishes beneath it to a traceback."""
     try:
         return int(mpremote() or 0)
     except KeyboardInterrupt:
@@ -29,10 +23,6 @@ def main() -> int:
         return 0
     except (OSError, TransportError) as error:
         return _fail(error)
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    sys.exit(_TERMINATED)
 
 
 def _fail(error: Exception) -> int:

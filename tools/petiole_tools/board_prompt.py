@@ -69,10 +69,16 @@ def _carry_out(port: str, line: str) -> int | None:
         print(HELP, end="")
         return 0
     command = [*(word.replace(PLACE, port) for word in MPREMOTE), *words]
+    process = subprocess.Popen(command)
     try:
-        code = subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:
+        code = process.wait()
+    except KeyboardInterrupt:  # it has heard that, too
+        process.wait()
         return INTERRUPTED
+    except SystemExit:
+        process.terminate()
+        process.wait()
+        raise
     return code if code >= 0 else 128 - code
 
 

@@ -1,6 +1,7 @@
-"""Programs that Ctrl-C ends without a traceback, whenever it comes: `python -m petiole_tools.quiet_start MODULE WORDS`.
+"""Programs that Ctrl-C and SIGTERM end without a traceback, whenever they come.
 
-Whoever starts one so may hold SIGINT back: it is heard from the first line here on.
+`python -m petiole_tools.quiet_start MODULE WORDS` starts another one. Whoever does that may hold SIGINT back: it is
+heard from the first line here on.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import importlib
 import signal
 import sys
+from types import FrameType
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+TERMINATED = 143  # 128 + SIGTERM
 
 
 def start(module: str) -> int:
@@ -33,6 +36,12 @@ def start(module: str) -> int:
     return int(code or 0)
 
 
+def _terminate(_number: int, _frame: FrameType | None) -> None:
+    sys.exit(TERMINATED)
+
+
 if __name__ == "__main__":
+    # In order, as the terminal may have to be as it was before.
+    signal.signal(signal.SIGTERM, _terminate)
     del sys.argv[0]
     sys.exit(start(sys.argv[0]))

@@ -13,9 +13,9 @@ from types import FrameType
 from typing import Any, TypeVar
 
 from petiole_tools.output import note
+from petiole_tools.quiet_start import TERMINATED
 
 T = TypeVar("T")
-TERMINATED = 143  # 128 + SIGTERM, as shells have it
 
 
 async def in_thread(stop: threading.Event, work: Callable[[], T]) -> T:

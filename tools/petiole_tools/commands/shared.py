@@ -10,7 +10,7 @@ from typing import Any
 import typer
 
 from petiole_tools.options import Options
-from petiole_tools.stoppable import TERMINATED
+from petiole_tools.quiet_start import TERMINATED
 
 ALL_COMMANDS = "`petiole --help` lists the options of all commands, such as --config, --site and --json."
 
