@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from pathlib import Path
@@ -130,13 +131,11 @@ def _left_behind(path: Path, name: str, key: str | None, links: list[dict[str, A
         if not path.absolute().parent.is_dir():
             raise CliError(f"there is no folder {path.parent}", "make it first")
         return None
-    try:
+    with contextlib.suppress(ValueError, TypeError, KeyError, CliError):  # then it is another file
         found = json.loads(path.read_bytes())
         left = found["key"]
         if found == {"name": name, "key": left, "links": links} and key in (None, left):
             return checked_key(left)
-    except (ValueError, TypeError, KeyError, CliError):
-        pass  # another file
     raise CliError(f"{path} is there already", "remove it or name another: it may hold the key of a device")
 
 
