@@ -213,11 +213,8 @@ class Conversation:
             self._count("unknown_extension")
 
     def _take_mail(self, session: Session, value: "CborValue") -> None:
-        if len(session.queue) < _ANSWER_TO:
-            reason = self.mail.take(value, session, self._events)
-        else:
-            self.mail.give_back()
-            reason = "unexpected"
+        has_room = len(session.queue) < _ANSWER_TO
+        reason = self.mail.take(value, session, self._events, has_room)
         if reason:
             self._count(reason)
 

@@ -285,6 +285,7 @@ class NodeEndpoint(Conversation):
         state = states.after(self.state, states.ACCEPTED)
         seen: list[int] = []
         executing: list[int] = []
+        given_back: list[int] = []
         joins = self.joins_total + 1
         self._events.append(("online",))
         # From here on no memory is needed; until here the old session goes on, and the join is begun again.
@@ -297,7 +298,7 @@ class NodeEndpoint(Conversation):
         self.seen = seen
         self.executing = executing
         self._described = None
-        self.mail.returned = 0  # all that has no result comes again in a new session
+        self.mail.returned = given_back  # all that has no result comes again in a new session
         return ""
 
     def _reject(self, part: "Split", now: int) -> str:

@@ -32,18 +32,20 @@ class Mail:
         self.pending = 0  # items that the gateway still has for us, as it said last
         self._running: list[int] = []
         self._results: list[Result] = []  # the newest last
-        self.returned = 0  # items that were given back and of which the gateway has not heard
+        self.returned: list[int] = []  # items that were given back and of which the gateway has not heard
         self._return: Encoded | None = None  # says so, on its way
-        self._return_of = 0
+        self._return_of: list[int] = []
 
     @property
     def is_idle(self) -> bool:
         """Nothing is being carried out, and the gateway has spoken of no more."""
         return not self._running and not self.pending
 
-    def take(self, value: "CborValue", session: "Session", events: "list[tuple[object, ...]]") -> str:
+    def take(
+        self, value: "CborValue", session: "Session", events: "list[tuple[object, ...]]", has_room: bool = True
+    ) -> str:
         """A MAIL record: adds ("mail", item, target, arguments, is_redelivered) to the events if there is anything to
-        do. Returns a drop reason, or ""."""
+        do, and `has_room` for an answer. Returns a drop reason, or ""."""
         if not isinstance(value, list) or not 3 <= len(value) <= 4:
             return "malformed_record"
         item = value[0]
@@ -51,6 +53,10 @@ class Mail:
         if not isinstance(item, int) or not isinstance(attempt, int):
             return "malformed_record"
         self.pending = max(0, self.pending - 1)
+        if not has_room:
+            if item not in self._running:
+                self._give_back(item)
+            return "unexpected"
         for result in self._results:
             if result.item == item:
                 if result.is_done:  # else it is on its way
@@ -59,14 +65,18 @@ class Mail:
         if item in self._running:
             return ""
         if len(self._running) >= wire.MAX_OPEN_REQUESTS:
-            self.give_back()
+            self._give_back(item)
             return "unexpected"
-        events.append(("mail", item, value[1], value[2], attempt > 1))
+        # The gateway may not have heard yet that it was begun, and say it as before.
+        events.append(("mail", item, value[1], value[2], attempt > 1 or item in self.returned))
         try:
             self._running.append(item)
         except MemoryError:
             events.pop()
             raise
+        for given_back in (self.returned, self._return_of):
+            if item in given_back:
+                given_back.remove(item)  # whatever the gateway hears of before, it is here again
         return ""
 
     def finish(self, item: int, status: int, value: object, session: "Session | None") -> None:
@@ -109,19 +119,22 @@ class Mail:
 
     # What is given back ------------------------------------------------------------------------------------
 
-    def give_back(self) -> None:
-        """An item cannot be kept, and is not: it comes again when the gateway has heard so."""
-        self.returned += 1
+    def _give_back(self, item: int) -> None:
+        if item not in self.returned:
+            kept = self.returned[1 - wire.REMEMBERED_ITEMS :]
+            kept.append(item)
+            self.returned = kept
 
     def forget(self, item: int) -> None:
-        """The item was not begun; it comes again."""
+        """The item was not begun; it comes again when the gateway has heard so."""
         if item in self._running:
+            self._give_back(item)
             self._running.remove(item)
-            self.give_back()
 
     def interrupt(self) -> None:
         """Whoever carried items out has stopped; they come again, as redeliveries."""
-        self.returned += len(self._running)
+        for item in self._running:
+            self._give_back(item)
         self._running = []
         self.pending = 0
 
@@ -130,35 +143,36 @@ class Mail:
         if self._return is not None:
             if not self._return.is_done:
                 return
-            self.returned = max(0, self.returned - self._return_of)
+            self.returned = [item for item in self.returned if item not in self._return_of]
             self._return = None
         if self.returned:
-            letter = Encoded(bytes((wire.MAIL_RETURN,)) + cbor.encode(self.returned))
+            given_back = list(self.returned)
+            letter = Encoded(bytes((wire.MAIL_RETURN,)) + cbor.encode(len(given_back)))
             try:
                 session.send(letter)
             except QueueFull:
                 return  # later
-            self._return_of = self.returned
+            self._return_of = given_back
             self._return = letter
 
     # Retained memory ---------------------------------------------------------------------------------------
 
-    def dump(self, room: int) -> "tuple[list[list[object]], int]":
+    def dump(self, room: int) -> "tuple[list[list[object]], list[int]]":
         """Results as `[item, status, record, is_acknowledged]`, oldest first: the newest whose records fit `room`. And
-        how many items have been given back when only that is left."""
+        the items that have been given back when only that is left."""
         kept: list[list[object]] = []
-        returned = self.returned
+        returned = list(self.returned)
         for result in reversed(self._results):
             room -= len(result.data) + 16  # the number, the status and heads, encoded
             if room >= 0:
                 kept.insert(0, [result.item, result.status, result.data, result.is_done])
             elif not result.is_done:
-                returned += 1
-        return kept, returned
+                returned.append(result.item)
+        return kept, returned[-wire.REMEMBERED_ITEMS :]
 
-    def load(self, kept: "list[CborValue]", returned: int) -> None:
+    def load(self, kept: "list[CborValue]", returned: "list[CborValue]") -> None:
         """What `dump` gave. LocalError would help nobody here: what is none of it is left out."""
-        self.returned = max(0, returned)
+        self.returned = [item for item in returned if isinstance(item, int)]
         for entry in kept[-wire.REMEMBERED_ITEMS :]:
             if isinstance(entry, list) and len(entry) == 4:
                 item, status, data, is_done = entry

@@ -273,7 +273,7 @@ class Cycle:
             notes = cbor.decode(data)[0] if data else None
         except (OSError, ValueError):
             notes = None
-        empty: list[Json] = [_NOTES, 0, [], [], 0, [0, 0], 0, 0]
+        empty: list[Json] = [_NOTES, 0, [], [], 0, [0, 0], 0, []]
         if not isinstance(notes, list) or len(notes) != len(empty) or notes[0] != _NOTES:
             return empty
         for value, wanted in zip(notes, empty):  # noqa: B905 - MicroPython knows no strict

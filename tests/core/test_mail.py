@@ -119,9 +119,9 @@ def test_results_survive_in_retained_memory():
     kept, returned = cbor.decode(cbor.encode(peer.node.mail.dump(100)))[0]
     assert [(entry[0], entry[3]) for entry in kept] == [(2, True), (3, False)]
     other = online()
-    assert returned == 0, "what did not fit is acknowledged"
-    other.node.mail.load(kept, 0)
-    other.node.mail.load([[], 5, [1, 2, 3, 4], ["1", 0, b"", True]], 0)
+    assert returned == [], "what did not fit is acknowledged"
+    other.node.mail.load(kept, [])
+    other.node.mail.load([[], 5, [1, 2, 3, 4], ["1", 0, b"", True]], ["x", None])
     other.node.mail.renew(other.node.session)
     assert results(other) == [[3, 0, "x" * 20]]
     assert other.say(mail(2, 2)) == []
@@ -230,7 +230,7 @@ def test_interrupted_items_come_again():
 
 
 def test_an_empty_memory_has_nothing_to_dump():
-    assert Mail().dump(1000) == ([], 0)
+    assert Mail().dump(1000) == ([], [])
 
 
 def returned(peer):
@@ -253,7 +253,7 @@ def test_what_was_cut_short_is_given_back_at_the_next_wake_until_it_is_heard():
     peer.node.suspend()
     peer.node.wake()
     assert returned(peer) == []
-    assert peer.node.mail.returned == 0
+    assert peer.node.mail.returned == []
 
 
 def test_what_was_given_back_meanwhile_is_said_too():
@@ -267,6 +267,7 @@ def test_what_was_given_back_meanwhile_is_said_too():
     peer.node.suspend()
     peer.node.wake()
     assert returned(peer) == [1]
+    assert peer.node.mail.returned == [2]
 
 
 def test_what_could_not_be_begun_is_given_back_after_a_while_by_a_node_that_is_awake():
@@ -290,13 +291,25 @@ def test_what_does_not_fit_retained_memory_is_given_back():
         peer.node.finish(item, 0, "x" * 20)
     peer.say(mail(4))
     peer.node.mail.interrupt()
-    kept, number = peer.node.mail.dump(100)
+    kept, given_back = peer.node.mail.dump(100)
     assert [entry[0] for entry in kept] == [2, 3]
-    assert number == 2, "the result that did not fit, and what has none"
+    assert given_back == [4, 1], "what has no result, and the one whose result did not fit"
     other = online()
-    other.node.mail.load(kept, number)
+    other.node.mail.load(kept, given_back)
     other.node.wake()
     assert returned(other) == [2]
+
+
+def test_what_was_begun_is_told_so_though_it_comes_as_before():
+    """The frame that brought it was not acknowledged, and is sent again by its timer."""
+    peer = online()
+    assert peer.say(mail(1)) == [("mail", 1, 0, [], False)]
+    peer.node.mail.interrupt()
+    peer.node.suspend()
+    peer.node.wake()
+    assert peer.say(mail(1)) == [("mail", 1, 0, [], True)]
+    peer.node.finish(1, 0, None)
+    assert peer.node.mail.returned == []
 
 
 def test_a_new_session_gives_nothing_back():

@@ -10,7 +10,7 @@ from tests.core.pair import KEY, MANIFEST, aead
 from tests.core.support import Rng
 
 
-def life(kept, next_sequence=1, described=MANIFEST, now=0, mail=((), 0)):
+def life(kept, next_sequence=1, described=MANIFEST, now=0, mail=((), ())):
     node = NodeEndpoint(Joiner(aead, KEY), Rng(4).bytes, described, Outbox(64, next_sequence), 1, 4)
     node.mail.load(*mail)
     return node, resume.thaw(node, kept[0], kept[1], True, now)
@@ -31,7 +31,7 @@ def hear(peer, counter=None):
     return counters
 
 
-def sleep(peer, next_sequence=None, mail=((), 0)):
+def sleep(peer, next_sequence=None, mail=((), ())):
     kept = resume.freeze(peer.node)
     assert len(kept[0]) <= 128
     assert len(kept[1]) <= 18

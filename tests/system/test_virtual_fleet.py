@@ -129,6 +129,17 @@ def test_commands_to_sleepy_nodes_are_carried_out_once_or_known_to_come_again(tm
     assert first.repeatable() == again.repeatable()
 
 
+def test_nodes_that_wake_every_few_seconds_lose_nothing_between_their_wakes(tmp_path: Path) -> None:
+    """A gateway takes a node for asleep after ten seconds of silence; these are never silent for so long."""
+    plan = FleetPlan(nodes=12, days=0.01, period_s=2, seed=6, loss=0.2, mail_every_s=30)
+    summary = life(tmp_path, plan)
+    assert_all_is_there(summary)
+    assert summary.mail.wrong == []
+    assert summary.mail.sent == sum(summary.mail.states.values()) > 200
+    assert summary.mail.again > 10, "a wake was over before a command had ended"
+    assert summary.mail.states["delivered"] > 0.9 * summary.mail.sent
+
+
 # On two cores with eight other programs each took 12 to 14 minutes.
 @pytest.mark.timeout(1800)
 @pytest.mark.soak

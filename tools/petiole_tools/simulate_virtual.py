@@ -18,8 +18,8 @@ from petiole_tools.sim.sleepy_fleet import FleetPlan, SleepyFleet, Summary, run_
 MAX_NODES = 20_000
 DEFAULT_NODES = 300
 DEFAULT_PERIOD = "600s"
-# Shorter, and a wake that finds nobody would still be awake at the next.
-MIN_PERIOD_S = 15.0
+# A wake has six tenths of it, in which the first timeout of a second has to run down.
+MIN_PERIOD_S = 2.0
 _PROGRESS_S = 2.0
 MAX_NAMED = 10
 

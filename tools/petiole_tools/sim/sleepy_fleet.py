@@ -72,6 +72,8 @@ class FleetPlan:
             drift_ppm=self.drift_ppm * (2 * luck.random() - 1),
             readings=self.readings,
             cut_every_s=self.cut_every_s,
+            # Else a wake that finds nobody would still be awake at the next.
+            awake_budget_ms=min(AWAKE_BUDGET_MS, int(600 * self.period_s)),
             dies=self.dies,
         )
 

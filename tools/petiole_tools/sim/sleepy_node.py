@@ -100,7 +100,7 @@ class SleepyNode:
         )  # fmt: skip
         self._outbox = Outbox(OUTBOX, 1)
         self._boot = 0
-        self._kept_mail: tuple[list[Any], int] = ([], 0)  # in flash, as of the last sleep
+        self._kept_mail: tuple[list[Any], list[Any]] = ([], [])  # in flash, as of the last sleep
         self._endpoint = self._booted()
         self._timer: asyncio.TimerHandle | None = None
         self._waker: asyncio.TimerHandle | None = None
