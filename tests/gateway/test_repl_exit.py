@@ -140,6 +140,34 @@ def test_force_restarts_a_running_node_whose_last_frames_are_still_on_the_way() 
     assert (forced.outcome, board.restarts) == (repl.RESTARTED, 1)
 
 
+def test_a_node_that_misses_ctrl_c_is_stopped_by_the_next() -> None:
+    board = Board("deaf")
+    board._out += [(at / 10, b"~frame\n", 1) for at in range(9)]
+    forced = ReplExit(0.0, is_forced=True)
+    now = 0.0
+    while forced.deadline() is not None:
+        deadline = forced.deadline()
+        assert deadline is not None
+        if now >= deadline:
+            board.take(forced.to_send(now), now)
+            board.mode = "running" if board.mode == "deaf" else board.mode
+        for data, frames in board.come(now):
+            forced.take(data, frames, now)
+        now += STEP_S
+        assert now < 60
+    assert (forced.outcome, board.restarts) == (repl.RESTARTED, 1)
+    assert board.heard.count(b"\x03") == 2
+
+
+def test_a_node_that_cleans_up_is_not_stopped_in_that() -> None:
+    board = Board("running", delay_s=1.2)
+    board._out += [(at / 10, b"~frame\n", 1) for at in range(4)]
+    forced = ReplExit(0.0, is_forced=True)
+    run(board, forced)
+    assert (forced.outcome, board.restarts) == (repl.RESTARTED, 1)
+    assert board.heard.count(b"\x03") == 1
+
+
 def test_a_node_that_force_does_not_stop_runs() -> None:
     board = Board("deaf")
     board._out += [(at / 10, b"~frame\n", 1) for at in range(40)]

@@ -1,6 +1,7 @@
 """The way back from the REPL: a board on which somebody has worked is brought back to its program. Sans-IO.
 
-A running node ignores what is sent here: none of it is a frame. Only `is_forced` begins with Ctrl-C, which stops it.
+A running node ignores what is sent here: none of it is a frame. Only `is_forced` begins with Ctrl-C, which stops it,
+and presses it again while the node goes on to speak.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ QUIET_S = 0.15
 # The REPL answers within ms; garbage collection and flash may take 100 ms.
 ASK_AGAIN_S = 1.0
 _ASKS = 3
+# What a node says later than this after Ctrl-C it did not have on its way: 4 KB of buffers are 0.4 s at 115,200 baud.
+_STOPPED_S = 0.5
 # main.py waits 2 s for Ctrl-C, and a board of source files imports for 1 to 3 s.
 START_S = 10.0
 _RESTARTS = 2  # the first may have met the prompt of a line before it
@@ -41,6 +44,8 @@ class ReplExit:
         self._asked = 0
         self._restarts = 0
         self._was_heard = False
+        self._asked_at = now
+        self._runs_on = False  # after the last question
         self._tail = b""
         self._next_at = now  # of the next question, or of giving up
         self._quiet_at: float | None = None  # when the prompt at the end has stood long enough
@@ -50,6 +55,7 @@ class ReplExit:
         if self.outcome:
             return
         self._was_heard = self._was_heard or bool(frames)
+        self._runs_on = self._runs_on or (bool(frames) and now > self._asked_at + _STOPPED_S)
         if frames and (self._restarts or not self._is_forced):
             self.outcome = RESTARTED if self._restarts else RUNNING
             return
@@ -70,9 +76,11 @@ class ReplExit:
         if self._asked == _ASKS:
             self.outcome = RUNNING if self._was_heard else SILENT
             return b""
+        is_to_stop = self._is_forced and (not self._asked or self._runs_on)
         self._next_at = now + ASK_AGAIN_S
         self._asked += 1
-        return _STOP if self._is_forced and self._asked == 1 else _ASK
+        self._asked_at, self._runs_on = now, False
+        return _STOP if is_to_stop else _ASK
 
     def _restart(self, now: float) -> bytes:
         self._tail, self._quiet_at = b"", None
