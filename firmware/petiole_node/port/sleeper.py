@@ -42,7 +42,6 @@ _SESSION = 8
 _STEP_MS = 3600000  # an RP2 sleeps 71 minutes in one go
 _EARLY = 8  # sleeps in a row that ended too soon: this board does not sleep now, so wait in the ordinary way
 _WAIT_MS = 1000
-_START_MS = 2000  # from the wake to here: boot and imports
 _WALL = (1 << 48) - 1
 
 
@@ -79,6 +78,7 @@ class Sleeper:
     """
 
     keeps_clock = True  # the board's own clock goes on while it sleeps
+    start_ms = 2000  # at most, from the wake to here: boot and imports
     drift = 19  # its own sleep may be wrong by one part in so many: 5 % of the true time
 
     def __init__(self, port: "Port") -> None:
@@ -172,9 +172,9 @@ class Sleeper:
         planned = int.from_bytes(record[:4], "big")
         elapsed = (self._wall() - int.from_bytes(record[4:], "big")) & _WALL
         self.error_ms = elapsed // self.drift
-        if elapsed <= 2 * planned + _START_MS and (self.woke != TIMER or 2 * elapsed >= planned):
+        if elapsed <= 2 * planned + self.start_ms and (self.woke != TIMER or 2 * elapsed >= planned):
             return elapsed
-        self.error_ms = planned // self.drift + _START_MS
+        self.error_ms = planned // self.drift + self.start_ms
         return planned if self.woke == TIMER else None
 
     # Sleeping ----------------------------------------------------------------------------------------------

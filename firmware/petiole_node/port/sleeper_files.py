@@ -17,6 +17,8 @@ _ROOM = 1346  # what an ESP32 has
 class FileSleeper(Sleeper):
     """Whoever cuts the power of such a node removes the files `sleeper.FILES`."""
 
+    start_ms = 60000  # a process on a busy machine may begin late, and the machine's clock is right
+
     def __init__(self, port: "Port") -> None:
         super().__init__(port)
         self.outbox = Retained(self, OUTBOX, _ROOM)
