@@ -188,6 +188,8 @@ async def test_work_that_stands_still_is_told_to_probes(world: Watched, monkeypa
         async def stall(self) -> str:
             return "the store stands still with 5 readings"
 
+    # The gateway's own first look is over; its next one is in 15 s.
+    await until(lambda: sum(world.gateway.status.lag.counts) > 0)
     monkeypatch.setattr(world.gateway, "parts", lambda: [Stuck()])
     watch = asyncio.create_task(world.gateway.status.watch())
     await until(lambda: bool(world.gateway.status.stalled))
