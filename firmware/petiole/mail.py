@@ -10,6 +10,9 @@ if MYPY:
     from petiole.session import Session
 
 
+_NUMBER = 5  # bytes of an item's number, encoded
+
+
 def _record(item: int, status: int, value: object) -> bytes:
     return bytes((wire.MAIL_RESULT,)) + cbor.encode((item, status, value))
 
@@ -158,17 +161,20 @@ class Mail:
     # Retained memory ---------------------------------------------------------------------------------------
 
     def dump(self, room: int) -> "tuple[list[list[object]], list[int]]":
-        """Results as `[item, status, record, is_acknowledged]`, oldest first: the newest whose records fit `room`. And
-        the items that have been given back when only that is left."""
+        """Results as `[item, status, record, is_acknowledged]`, oldest first: the newest whose records fit. And the
+        items that have been given back when only that is left. Both together take at most `room` bytes, encoded."""
         kept: list[list[object]] = []
         returned = list(self.returned)
+        room -= _NUMBER * (len(returned) + sum(1 for result in self._results if not result.is_done))
         for result in reversed(self._results):
             room -= len(result.data) + 16  # the number, the status and heads, encoded
+            room += 0 if result.is_done else _NUMBER
             if room >= 0:
                 kept.insert(0, [result.item, result.status, result.data, result.is_done])
             elif not result.is_done:
+                room -= _NUMBER
                 returned.append(result.item)
-        return kept, returned[-wire.REMEMBERED_ITEMS :]
+        return kept, returned
 
     def load(self, kept: "list[CborValue]", returned: "list[CborValue]") -> None:
         """What `dump` gave. LocalError would help nobody here: what is none of it is left out."""

@@ -324,3 +324,21 @@ def test_a_new_session_gives_nothing_back():
     peer.node.suspend()
     peer.node.wake()
     assert returned(peer) == []
+
+
+def test_what_is_kept_over_a_sleep_fits_however_much_was_given_back():
+    """Notes that are too long end the wake in an error."""
+    peer = online()
+    number = 1 << 31
+    for size in (90, 1, 60, 200, 30, 120, 1, 80):
+        number += 1
+        peer.say(mail(number))
+        peer.node.finish(number, 0, "x" * size)
+    for _ in range(8):
+        number += 1
+        peer.say(mail(number))
+    peer.node.mail.interrupt()
+    for room in (100, 250, 380):
+        kept, given_back = peer.node.mail.dump(room)
+        assert len(kept) + len(given_back) == 16
+        assert len(cbor.encode(kept)) + len(cbor.encode(given_back)) <= room
