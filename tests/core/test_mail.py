@@ -330,7 +330,7 @@ def test_what_is_kept_over_a_sleep_fits_however_much_was_given_back():
     """Notes that are too long end the wake in an error."""
     peer = online()
     number = 1 << 31
-    for size in (90, 1, 60, 200, 30, 120, 1, 80):
+    for size in (90, 100, 90, 100):
         number += 1
         peer.say(mail(number))
         peer.node.finish(number, 0, "x" * size)
@@ -340,5 +340,5 @@ def test_what_is_kept_over_a_sleep_fits_however_much_was_given_back():
     peer.node.mail.interrupt()
     for room in (100, 250, 380):
         kept, given_back = peer.node.mail.dump(room)
-        assert len(kept) + len(given_back) == 16
-        assert len(cbor.encode(kept)) + len(cbor.encode(given_back)) <= room
+        assert len(kept) + len(given_back) == 12
+        assert len(cbor.encode(kept)) + len(cbor.encode(given_back)) <= room, room
