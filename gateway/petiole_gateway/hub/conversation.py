@@ -135,7 +135,7 @@ class Conversation:
         elif kind == wire.MAIL_RESULT:
             self._postman.result(entry, value)
         elif kind == wire.MAIL_RETURN:
-            self._postman.returned(entry, value, now)
+            self._listening.returned(entry, value, now)
         elif kind == wire.LOG:
             self._log(device, value)
         elif kind < 0x40:

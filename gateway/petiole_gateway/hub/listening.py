@@ -35,6 +35,14 @@ class Listening:
         if not value & 1:
             entry.is_leaving = True
 
+    def returned(self, entry: DeviceSession, value: object, now: int) -> None:
+        """A MAIL_RETURN record: what the device has not answered is not there any more, and comes again at once."""
+        if type(value) is not int:
+            entry.device.count_drop("malformed_record")
+            return
+        self._postman.withdraw(entry)
+        entry.woke_at = now  # so that it travels with the ack
+
     def settle(self, entry: DeviceSession, now: int) -> None:
         """All that could be sent was sent. A device that sleeps and is answered listens no more."""
         if entry.is_listening and (entry.is_leaving or (entry.device.is_sleepy and self._is_over(entry, now))):

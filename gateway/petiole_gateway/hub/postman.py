@@ -98,14 +98,6 @@ class Postman:
         if self._mail is not None:
             self._mail.result(device.name, number, status, readings.plain(result))
 
-    def returned(self, entry: DeviceSession, value: Any, now: int) -> None:
-        """A MAIL_RETURN record: what the device has not answered is not there any more, and comes again at once."""
-        if type(value) is not int:
-            entry.device.count_drop("malformed_record")
-            return
-        self.withdraw(entry)
-        entry.woke_at = now  # so that it travels with the ack
-
     def withdraw(self, entry: DeviceSession) -> None:
         """The device does not listen, or its session has ended: what it has not answered waits again."""
         if self._mail is None or not entry.letters:
