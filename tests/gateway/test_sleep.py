@@ -12,7 +12,7 @@ from petiole import cbor, wire
 from petiole.items import Encoded
 from petiole_gateway.hub.ports import CommandError
 
-from .memory import MemoryLink, MemoryRecords, Site, until, with_site
+from .memory import MemoryLink, MemoryNode, MemoryRecords, Site, until, with_site
 from .sleepers import PERIOD_S, MemoryMail, Sleeper, SlowLink, sleeper
 
 
@@ -30,6 +30,22 @@ async def start(site: Site, link: MemoryLink | None = None, **options: Any) -> t
     link.sent.clear()
     link.received.clear()
     return mail, node, link
+
+
+def carry_out(node: MemoryNode) -> None:
+    """The node, which is awake, does the first thing that has come by mail, and says so."""
+    event: Any = next(event for event in node.events if event[0] == "mail")
+    node.endpoint.finish(event[1], 0, None)
+    node.pump()
+
+
+async def wake_in_vain(node: Sleeper, *values: float, awake_s: float, asleep_s: float) -> None:
+    """A wake whose handlers are cut short by its end."""
+    node.wake(*values)
+    await asyncio.sleep(awake_s)
+    node.endpoint.mail.interrupt()
+    node.sleep()
+    await asyncio.sleep(asleep_s)
 
 
 @with_site
@@ -153,11 +169,7 @@ async def test_a_stuck_item_holds_up_no_other(site: Site) -> None:
 
     node.endpoint.finish = refuse  # type: ignore[method-assign]
     for _ in range(6):
-        node.wake()
-        await asyncio.sleep(3)
-        node.endpoint.mail.interrupt()
-        node.sleep()
-        await asyncio.sleep(PERIOD_S)
+        await wake_in_vain(node, awake_s=3, asleep_s=PERIOD_S)
     assert all(mail.ends(item)[0][0] == "delivered" for item in good)
     assert mail.ends(stuck) == [("failed", 508, "no answer to 5 attempts")]
     assert sum(item[0] == stuck.number for item in node.mailed) == 5
@@ -189,9 +201,7 @@ async def test_an_awake_device_gets_its_mail_at_once(site: Site) -> None:
     item = mail.put("b", "led", b"[true]")
     site.hub.mail_arrived("b")
     await until(lambda: node.count("mail"))
-    event: Any = next(event for event in node.events if event[0] == "mail")
-    node.endpoint.finish(event[1], 0, None)
-    node.pump()
+    carry_out(node)
     await until(lambda: mail.ends(item))
     assert mail.ends(item) == [("delivered", 0, None)]
 
@@ -209,9 +219,7 @@ async def test_mail_for_a_device_that_went_away_waits_for_it(site: Site) -> None
     assert item.state == "pending"
     link.is_cut = False
     await until(lambda: node.count("mail"), 60)
-    event: Any = next(event for event in node.events if event[0] == "mail")
-    node.endpoint.finish(event[1], 0, None)
-    node.pump()
+    carry_out(node)
     await until(lambda: mail.ends(item))
 
 
@@ -322,11 +330,7 @@ async def test_an_item_that_was_cut_short_is_brought_again_however_soon_the_next
     node.answers = False
     item = mail.put("a", "text", b'["long"]')
     for _ in range(2):
-        node.wake(1.0)
-        await asyncio.sleep(1)
-        node.endpoint.mail.interrupt()
-        node.sleep()
-        await asyncio.sleep(2)
+        await wake_in_vain(node, 1.0, awake_s=1, asleep_s=2)
     link.sent.clear()
     node.answers = True
     await node.cycle(2.0)
@@ -342,11 +346,7 @@ async def test_an_item_that_is_cut_short_each_time_ends_however_short_the_period
     node.answers = False
     item = mail.put("a", "text", b'["stuck"]')
     for _ in range(6):
-        node.wake()
-        await asyncio.sleep(1)
-        node.endpoint.mail.interrupt()
-        node.sleep()
-        await asyncio.sleep(2)
+        await wake_in_vain(node, awake_s=1, asleep_s=2)
     assert mail.ends(item) == [("failed", 508, "no answer to 5 attempts")]
     assert len(node.mailed) == 5
 
@@ -362,8 +362,7 @@ async def test_mail_that_an_awake_device_had_no_room_for_comes_again(site: Site)
     node.endpoint.mail.forget(item.number)
     node.pump()
     await until(lambda: node.count("mail") == 2, 15)
-    node.endpoint.finish(item.number, 0, None)
-    node.pump()
+    carry_out(node)
     await until(lambda: mail.ends(item))
     assert mail.ends(item) == [("delivered", 0, None)]
 
