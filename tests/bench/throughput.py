@@ -6,33 +6,46 @@ import asyncio
 import json
 import sys
 import time
+from itertools import pairwise
+from statistics import median
+
+from petiole import wire
 
 from .report import Result, at_least
 from .system import System, running
 
 NODES = 50
-READINGS = 60_000
+ROUNDS = 3
+READINGS = 40_000  # of each round
+FULL = wire.MAX_SEQUENCES_AHEAD  # what a node that has a backlog may have on its way
 SINGLE_READINGS = 10_000
 REFERENCE = 40_000
 PENDING = 1024
 
 
 async def measure() -> list[Result]:
-    """The reference is `publish_async` of nats-py with a message id and 1024 in flight, without a barrier."""
+    """The reference is `publish_async` of nats-py with a message id and 1024 in flight, without a barrier.
+
+    Both take turns, and each load is compared with the references around it: what else a machine has to do changes
+    within minutes by more than the ratio is from its budget.
+    """
     async with running() as system:
-        keys = [await system.add(f"load-{i}") for i in range(2 * NODES)]
-        before = await _reference(system)
-        many = await _load(system, keys[:NODES], READINGS, 60)
-        single = await _load(system, keys[NODES:], SINGLE_READINGS, 1)
-        after = await _reference(system)
+        keys = [await system.add(f"load-{i}") for i in range((ROUNDS + 1) * NODES)]
+        references, loads = [await _reference(system)], []
+        for number in range(ROUNDS):
+            loads.append(await _load(system, keys[number * NODES :][:NODES], READINGS, FULL))
+            references.append(await _reference(system))
+        single = await _load(system, keys[-NODES:], SINGLE_READINGS, 1)
         status = await system.ask("status")
-    reference = (before + after) / 2
+    around = [(before + after) / 2 for before, after in pairwise(references)]
+    ratios = [many / reference for many, reference in zip(loads, around, strict=True)]
     group = "Gateway uplinks"
     store = status["store"]
+    beside = "the reference, same server and run"
     return [
-        Result(group, "nats-py pipelined publish alone", reference, "1/s", beside="the reference, same server and run"),
-        Result(group, "durable readings, 50 nodes, full outboxes", many, "1/s"),
-        at_least(group, "ratio to the reference", many / reference, "", 0.5),
+        Result(group, "nats-py pipelined publish alone", median(references), "1/s", beside=beside),
+        Result(group, "durable readings, 50 nodes, full outboxes", median(loads), "1/s"),
+        at_least(group, "ratio to the reference", median(ratios), "", 0.5, beside=f"median of {ROUNDS} rounds"),
         Result(group, "durable readings, 50 nodes, one at a time", single, "1/s"),
         Result(group, "readings per barrier", store["durable_total"] / max(1, store["barrier_total"]), ""),
     ]
