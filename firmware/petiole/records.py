@@ -235,10 +235,9 @@ class _Parser:
                 age = (previous.age_ms or 0) - after
                 if age < 0:
                     raise MalformedRecord()
-        end = cbor.skip(self._data, offset)
+        value, end = cbor.decode(self._data, offset)
         if end - offset > wire.MAX_VALUE:
             raise MalformedRecord()
-        value = cbor.decode(self._data, offset)[0]
         reading = Reading(channel, sequence, age, at, value)
         self._previous = reading
         return reading, end

@@ -66,15 +66,17 @@ class Conversation:
     def take(self, entry: DeviceSession, incoming: Incoming, now: int) -> None:
         """The records of a frame of the device's current session."""
         device = entry.device
-        highest = 0
+        highest, asks_time = 0, False
         for record in incoming.records:
             if isinstance(record, Reading):
                 self._reading(entry, record)
                 if record.sequence is not None:
                     highest = max(highest, record.sequence)
+            elif record.kind == wire.TIME_REQUEST:
+                asks_time = True
             else:
                 self._record(entry, record, incoming.counter, now)
-        if any(isinstance(record, Record) and record.kind == wire.TIME_REQUEST for record in incoming.records):
+        if asks_time:
             entry.is_time_doubtful = self._is_clock_doubtful()
             flags = 1 if entry.is_time_doubtful else 0
             entry.session.notify(bytes((wire.TIME, flags)) + self._wall().to_bytes(6, "big"))

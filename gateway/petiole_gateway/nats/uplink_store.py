@@ -313,10 +313,8 @@ class UplinkStore:
             if self._lanes.wants_lookup:
                 await self._lanes.look_up(self._api, self.site, self._found)
                 resolved = True
-            sent = 0
-            while (
-                self._publisher.has_room and sent < _SENDS_PER_TURN and (lane := self._lanes.next_ready()) is not None
-            ):
+            room, sent = min(_SENDS_PER_TURN, self._publisher.room), 0
+            while sent < room and (lane := self._lanes.next_ready()) is not None:
                 await self._send(lane)
                 sent += 1
             if resolved or sent == _SENDS_PER_TURN:  # there may be more of either
