@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.rig import Rig
+from tests.faults.rig import COUNTING, Rig
 from tests.faults.waiting import until
+from tests.flash import desk, steps
 
 from . import rig
 from .rig import JOIN_S, NAME, EmulatedPico
@@ -40,3 +41,16 @@ async def test_a_node_of_an_image_with_the_firmware_joins_and_delivers(frozen: b
     finally:
         pico.power_off()
         await site.stop()
+
+
+@pytest.mark.timeout(1200)
+def test_a_flash_brings_the_application_only(frozen_image: Path, emulator: None, tmp_path: Path) -> None:
+    with EmulatedPico(tmp_path / "pico") as pico, desk.gateway(tmp_path, str(pico.port)) as config:
+        words = ("--app", str(COUNTING), *rig.image_words(frozen_image, pico.drive))
+        flashed = rig.flash(pico, config, "--name", NAME, *words)
+    assert list(flashed.steps) == steps.WITH_IMAGE
+    assert "which has the firmware in it" in flashed.steps["found"]
+    assert "1 file to send for slot a" in flashed.steps["compared"]
+    assert (flashed.device["state"], flashed.device["firmware"]) == ("online", "count-1")
+    assert pico.read("/a/app.mpy")
+    assert not any(pico.read(path) for path in ("/petiole_boot.mpy", "/a/petiole_node/__init__.mpy"))

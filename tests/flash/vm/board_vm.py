@@ -1,8 +1,9 @@
 """A board: MicroPython's unix port with LittleFS on a file of this computer as its root, and a start as boards have it.
 
-    micropython board_vm.py IMAGE SECTORS [RELEASE]
+    micropython board_vm.py IMAGE SECTORS [RELEASE] [FROZEN]
 
-RELEASE, as 1.19.1, is what it says that it is.
+RELEASE, as 1.19.1, is what it says that it is; "" for the truth. FROZEN is a folder of this computer with modules that
+are in no file of the board, as those that are frozen into an image; the board finds them in /frozen.
 """
 
 # mypy: ignore-errors
@@ -56,7 +57,10 @@ vfs.umount("/")
 vfs.mount(root, "/")
 os.chdir("/")
 sys.path[:] = ["", ".frozen", "/lib"]
-if len(sys.argv) > 3:
+if len(sys.argv) > 4:
+    vfs.mount(vfs.VfsPosix(sys.argv[4]), "/frozen")
+    sys.path.insert(2, "/frozen")
+if len(sys.argv) > 3 and sys.argv[3]:
 
     class Implementation(tuple):
         name = sys.implementation.name

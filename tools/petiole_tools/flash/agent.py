@@ -20,6 +20,20 @@ def p_facts():
     print(repr((found.name, tuple(found[1])[:3], getattr(found, "_machine", ""), getattr(found, "_mpy", 0), build)))
 
 
+def p_has_firmware(where):
+    kept = sys.path[:]
+    sys.path[:] = [where]
+    sys.modules.pop("petiole_boot", None)
+    try:
+        import petiole_boot  # noqa: F401, PLC0415 - the one that is there
+
+        print(1)
+    except ImportError:
+        print(0)
+    sys.modules.pop("petiole_boot", None)
+    sys.path[:] = kept
+
+
 def p_sum(path):
     hash = hashlib.sha256()
     buffer = bytearray(512)

@@ -31,6 +31,7 @@ class Plan:
     remove: tuple[str, ...] = ()  # paths on the board, files before their folders
     folders: tuple[str, ...] = ()
     root: tuple[str, ...] = ()  # files beside the slots that differ
+    absent: tuple[str, ...] = ()  # and those that are to go
     keeps_foreign_main: bool = False
     sent_bytes: int = 0
     needed: int = 0
@@ -40,7 +41,7 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        return not self.is_there or bool(self.root)
+        return not self.is_there or bool(self.root or self.absent)
 
 
 def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
@@ -52,6 +53,7 @@ def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
     if state is None:  # whichever is whole would be started
         old = next((slot for slot in SLOTS if root + slot + "/" + MANIFEST in trees[slot]), "")
     root_files = _root_changes(session, payload, root)
+    absent = tuple(path for path in payload.absent if session.tree(root + path))
     main = session.read(root + START)
     foreign = main is not None and b"petiole_boot" not in main and bool(main.strip())
     wanted = {path: (len(data), digest(data)) for path, data in payload.slot.items()}
@@ -63,6 +65,7 @@ def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
             clears_state=False,
             is_there=True,
             root=root_files,
+            absent=absent,
             keeps_foreign_main=foreign,
             sent_bytes=_size(payload.root, root_files),
         )
@@ -99,6 +102,7 @@ def plan(session: Session, payload: Payload, root: str = "/") -> Plan:
         remove,
         tuple(path for path in folders if path not in trees[slot]),
         root_files,
+        absent,
         foreign,
         _size(payload.slot, send) + _size(payload.root, root_files),
         needed,
@@ -142,6 +146,8 @@ def write(
         session.replace(root + path, payload.root[path])
         if told is not None:
             told(len(payload.root[path]))
+    for path in plan.absent:
+        session.remove(root + path)
     if not plan.is_there:
         is_trial = is_trial and bool(plan.old)
         starts = TRIALS + 1 if is_trial else 0

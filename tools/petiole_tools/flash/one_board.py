@@ -44,17 +44,23 @@ class Job:
 
 @dataclass(frozen=True)
 class _Look:
-    """What a board is to become. `known`: the device as the gateway knows it."""
+    """What a board is to become. `known`: the device as the gateway knows it; `is_in_image`: the firmware is."""
 
     who: Identity
     known: dict[str, Any] | None
     whole: payload.Payload
     plan: install.Plan
+    is_in_image: bool
 
     @property
     def document(self) -> dict[str, Any]:
         plan = self.plan
-        return {"firmware": self.whole.version, "slot": plan.slot, "sent_bytes": plan.sent_bytes}
+        return {
+            "firmware": self.whole.version,
+            "is_firmware_in_image": self.is_in_image,
+            "slot": plan.slot,
+            "sent_bytes": plan.sent_bytes,
+        }
 
 
 async def flash_one(job: Job, target: BoardPort, report: Report) -> dict[str, Any]:
@@ -125,7 +131,9 @@ async def _look(job: Job, session: Session, target: BoardPort, report: Report, s
     """Compare, change nothing."""
     client, wanted = job.client, job.wanted
     facts = await in_thread(stop, session.facts)
-    report.step("found", f"{check.check(job.board, facts)}, {target.label}")
+    runs = check.check(job.board, facts)
+    is_in_image = await in_thread(stop, session.has_firmware_in_image)
+    report.step("found", f"{runs}{', which has the firmware in it' if is_in_image else ''}, {target.label}")
     there = await in_thread(stop, lambda: session.read("/" + identity.FILE))
     name = None if job.keeps_name and identity.has_name(there) else wanted.name
     who = identity.decide(job.board, there, name, wanted.links, wanted.wifi, job.extra)
@@ -133,10 +141,10 @@ async def _look(job: Job, session: Session, target: BoardPort, report: Report, s
     if other != target.path:
         raise NameTaken(f"the board at {other} is {who.name}, too", "flash one of them with --port and another --name")
     known = None if client is None else await registry.check_free(client, who, wanted.replaces)
-    whole = _with_identity(job.built, who)
+    whole = _with_identity(job.built.for_image if is_in_image else job.built, who)
     plan = await in_thread(stop, lambda: install.plan(session, whole))
     report.step("compared", _compared(plan, whole))
-    return _Look(who, known, whole, plan)
+    return _Look(who, known, whole, plan, is_in_image)
 
 
 def _unknown(job: Job, why: str, target: BoardPort, report: Report) -> dict[str, Any]:
@@ -149,14 +157,15 @@ def _with_identity(built: payload.Payload, who: Identity) -> payload.Payload:
     """The settings before `main.py`, which is the last thing that makes a fresh board start."""
     root = dict(built.root)
     start = root.pop(payload.START)
-    return payload.Payload(built.slot, {**root, identity.FILE: who.document, payload.START: start})
+    return replace(built, root={**root, identity.FILE: who.document, payload.START: start})
 
 
 def _compared(plan: install.Plan, whole: payload.Payload) -> str:
     if not plan.changes:
         return f"slot {plan.slot} has this firmware ({whole.version}) and these settings: nothing to copy"
     if plan.is_there:
-        return f"slot {plan.slot} has this firmware ({whole.version}); {', '.join(plan.root)} to write"
+        beside = [f"{path} to write" for path in plan.root] + [f"{path} to remove" for path in plan.absent]
+        return f"slot {plan.slot} has this firmware ({whole.version}); {', '.join(beside)}"
     kept = len(plan.copy) + len(plan.same)
     foreign = f"; its main.py becomes {install.FOREIGN_MAIN}" if plan.keeps_foreign_main else ""
     here = f"{kept} {'is' if kept == 1 else 'are'} on the board already"
@@ -166,7 +175,8 @@ def _compared(plan: install.Plan, whole: payload.Payload) -> str:
 def _written(plan: install.Plan) -> str:
     sent = f"{counted(plan.sent_bytes, 'byte')} sent"
     if plan.is_there:
-        return f"{', '.join(plan.root)}, {sent}"
+        beside = [*plan.root, *(f"{path} removed" for path in plan.absent)]
+        return f"{', '.join(beside)}, {sent}"
     return f"slot {plan.slot}, {sent}, read back and compared"
 
 

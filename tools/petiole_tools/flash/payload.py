@@ -31,17 +31,26 @@ def digest(data: bytes) -> str:
 @dataclass(frozen=True)
 class Payload:
     """`slot`: files of the slot by path in it; `root`: those beside the slots, in the order of writing. `origin`: where
-    the firmware comes from, for people."""
+    the firmware comes from, for people; `firmware`: which files of both are not the application's. `absent`: files
+    beside the slots that must not be there."""
 
     slot: dict[str, bytes]
     root: dict[str, bytes] = field(default_factory=dict)
     origin: str = ""
+    firmware: frozenset[str] = frozenset()
+    absent: tuple[str, ...] = ()
 
     @property
     def manifest(self) -> bytes:
         """As `petiole_boot.is_whole` reads it."""
         lines = b"".join(f"{digest(data)} {path}\n".encode() for path, data in sorted(self.slot.items()))
         return lines + digest(lines).encode() + b"\n"
+
+    @property
+    def for_image(self) -> Payload:
+        """The same for a board whose image has the firmware, which files of it would come before."""
+        slot = {path: data for path, data in self.slot.items() if path not in self.firmware}
+        return replace(self, slot=slot, root={START: self.root[START]}, absent=(BOOT,))
 
     @property
     def version(self) -> str:
@@ -64,7 +73,7 @@ def build(board: Board, app: Path) -> Payload:
     linked = _firmware(board.port)
     firmware = dict(linked.files)
     root = {BOOT: firmware.pop(BOOT), START: firmware.pop(START)}
-    return Payload(firmware | slot, root, linked.origin)
+    return Payload(firmware | slot, root, linked.origin, frozenset(firmware) - frozenset(slot))
 
 
 def _firmware(port: str) -> Firmware:

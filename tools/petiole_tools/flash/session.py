@@ -24,6 +24,7 @@ from petiole_tools.flash import find
 from petiole_tools.flash.errors import BoardFull, BoardLost, FlashError, NoBoard, NoMicroPython, PortBusy, PortForbidden
 
 AGENT = Path(__file__).parent / "agent.py"
+IMAGE = ".frozen"  # where MicroPython looks for modules that are in its image
 CHUNK = 768  # bytes of a file in one step: 1 KB as base64, which a board of 100 KB heap holds a few times
 ANSWER_S = 12.0  # the longest step is hashing 100 KB, or erasing as much: seconds
 PROMPT_S = 3.0  # a node yields to Ctrl-C within milliseconds, but for a flash write
@@ -86,6 +87,10 @@ class Session:
         """(runtime, version, machine, _mpy, build) of the interpreter."""
         found: tuple[str, tuple[int, ...], str, int, str] = ast.literal_eval(self.call("p_facts"))
         return found
+
+    def has_firmware_in_image(self) -> bool:
+        """Whether petiole is frozen into the MicroPython that runs there."""
+        return self.call("p_has_firmware", IMAGE) == "1"
 
     def tree(self, path: str) -> dict[str, tuple[int, str]]:
         """(size, SHA-256 in hexadecimal) of each file at or below a path; (-1, "-") of a folder."""
