@@ -63,7 +63,7 @@ class Hub:
         unreadable: Unreadable | None = None,
     ) -> None:
         self.traffic = Traffic(clock, wall)
-        self.node_log = NodeLog(logger, lambda: timestamp(wall()))
+        self.node_log = NodeLog(logger, clock, lambda: timestamp(wall()))
         self.roster = Roster(registry, sessions, self._submit, unreadable or Unreadable(logger), logger, own_name)
         self._uplinks = uplinks
         self._logger = logger
