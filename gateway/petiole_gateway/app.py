@@ -362,6 +362,7 @@ class Gateway:
 
     async def stop(self) -> None:
         """Take no more frames, make durable and acknowledge what came, and end everything that was started."""
+        self.ports.open_no_more()
         await self._stack.aclose()
         self.logger.info("gateway_stopped")
 

@@ -72,6 +72,12 @@ class SerialPorts:
         if any(glob.has_magic(entry.port) for entry in self._entries):
             self.tasks.append(self._supervisor.keep("the search for ports", self._rescan, is_vital=True))
 
+    def open_no_more(self) -> None:
+        """The gateway is about to stop, which may take a minute. Open ports stay open: what came is acknowledged."""
+        self._entries = ()
+        for link in self.links.values():
+            link.open_no_more()
+
     async def stop(self) -> None:
         """Close all ports."""
         for task in self.tasks:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from petiole.framer import CobsFramer
 from petiole.line_framer import LineFramer
-from petiole_gateway.links.serial import MAX_UNSENT, SerialLink
+from petiole_gateway.links.serial import MAX_UNSENT, RETRY_S, SerialLink
 
 from .memory import NullLogger
 from .real_time import until
@@ -78,6 +78,31 @@ async def test_a_port_that_is_unplugged_comes_back_without_old_bytes(rig: Rig) -
     for count in (2, 3, 4):
         await replug(count)
     assert rig.frames == [FRAMES[0]] + [FRAMES[2]] * 3
+
+
+async def test_what_is_lost_while_the_gateway_stops_is_not_opened_again(rig: Rig) -> None:
+    """The path may be another program's board by then."""
+    rig.board.plug()
+    link = rig.start()
+    await until(lambda: link.is_open)
+    link.open_no_more()
+    framer = CobsFramer(250)
+    rig.board.write(framer.wrap(FRAMES[0]))
+    await until(lambda: rig.frames == [FRAMES[0]])
+    rig.board.unplug()
+    await until(lambda: not link.is_open)
+    rig.board.plug()
+    await asyncio.sleep(3 * RETRY_S)
+    assert (link.is_open, link.opened_total) == (False, 1)
+
+
+async def test_a_port_that_is_away_when_the_gateway_stops_is_not_opened(rig: Rig) -> None:
+    link = rig.start()
+    await until(lambda: rig.logger.events("port_unavailable"))
+    link.open_no_more()
+    rig.board.plug()
+    await asyncio.sleep(3 * RETRY_S)
+    assert link.opened_total == 0
 
 
 async def test_a_console_carries_frames_between_what_the_board_prints(rig: Rig) -> None:

@@ -77,6 +77,7 @@ class SerialLink:
         self._nudged = asyncio.Event()  # released or resumed: no pause is waited for to its end
         self._tried = asyncio.Event()  # to open the port, since it was resumed
         self._released_until: float | None = None  # of the loop's clock
+        self._opens_no_more = False
         self._wants_program = False  # of the board, once the port is open
         self._is_forced = False
         self._exit: ReplExit | None = None
@@ -154,6 +155,11 @@ class SerialLink:
             self.problem = "not opened yet"
             self._logger.info("port_taken_back", link=self.name, reason=reason)
 
+    def open_no_more(self) -> None:
+        """What is not open, or lost from here on, stays so: whatever has its path next is no board of ours."""
+        self._opens_no_more = True
+        self._nudged.set()
+
     async def run(self) -> None:
         """Keep the port open until cancelled, but for the time in which it is released."""
         retry_s = RETRY_S
@@ -191,6 +197,8 @@ class SerialLink:
 
     async def _stay_away(self) -> bool:
         """Return when the port is not released, or no longer. Whether it was."""
+        if self._opens_no_more:
+            await asyncio.get_running_loop().create_future()
         was_released = self.is_released
         while (left_s := self.released_for_s) is not None:
             if left_s:

@@ -31,7 +31,7 @@ def digest(data: bytes) -> str:
 @dataclass(frozen=True)
 class Payload:
     """`slot`: files of the slot by path in it; `root`: those beside the slots, in the order of writing. `origin`: where
-    the firmware comes from, for people; `firmware`: which files of both are not the application's. `absent`: files
+    the firmware comes from, for people; `firmware`: which files of the slot are not the application's; `absent`: files
     beside the slots that must not be there."""
 
     slot: dict[str, bytes]
