@@ -17,6 +17,7 @@
     │   ├── PublishTimeoutError   may have been stored
     │   ├── PublishRefusedError   certainly not stored
     │   ├── ApiError              a JetStream API request was refused
+    │   ├── ConsumerStateError    a consumer's files are torn, and nobody here can remove them
     │   ├── BarrierError          the file system could not be flushed
     │   └── StoreBusy             try again after `retry_after_s`
     └── SecurityError             never retried
@@ -195,6 +196,20 @@ class ApiError(LinkError):
     def retryable(self) -> bool:  # type: ignore[override]
         """True for 503 (no leader yet, starting up); a client's mistake is not retried."""
         return self.code >= 500
+
+
+class ConsumerStateError(LinkError):
+    """A server has left out a consumer whose files it cannot read, and they could not be removed."""
+
+    def __init__(self, stream: str, consumer: str, reason: str) -> None:
+        super().__init__(f"the server cannot read its files of the consumer {stream}/{consumer}: {reason}")
+        self.stream = stream
+        self.consumer = consumer
+        self.reason = reason
+        self.hint = (
+            f"remove <store_dir>/jetstream/<account>/streams/{stream}/obs/{consumer} on the server's machine, while it"
+            " runs; the consumer is made anew and no message is lost"
+        )
 
 
 class BarrierError(LinkError):

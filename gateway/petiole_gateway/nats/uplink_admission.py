@@ -37,6 +37,7 @@ class StoreMetrics:
     resolved_total: int = 0
     evicted_total: int = 0
     burnt_total: int = 0
+    consumers_renewed_total: int = 0
     barrier_total: int = 0
     barrier_failed_total: int = 0
 

@@ -87,6 +87,7 @@ class UplinkStore:
             self._publisher,
             site=site,
             state_dir=state_dir,
+            store_dir=store_dir,
             space=self._space,
             metrics=self.metrics,
             logger=logger,
@@ -109,6 +110,7 @@ class UplinkStore:
         self._opened = asyncio.Event()  # set while the stream is known to take messages
         self._reopened = asyncio.Event()  # set after every opening: a handover to the hub may be due
         self._fault: LinkError | None = None
+        self._problem = ""  # why the stream did not open the last time
         self._tasks: list[asyncio.Task[None]] = []
         self._unlisten: Callable[[], None] | None = None
 
@@ -175,7 +177,7 @@ class UplinkStore:
                 await self._opened.wait()
         except TimeoutError as error:
             await self.stop()
-            raise NotConnectedError(f"uplink stream of {self.site} did not open") from error
+            raise NotConnectedError(f"uplink stream of {self.site} did not open {self._problem}".rstrip()) from error
 
     async def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Take nothing new, give what is pending up to `timeout_s` to become durable, then end. What is still
@@ -264,7 +266,8 @@ class UplinkStore:
             except NatsError as error:
                 self._set_unhealthy()
                 opened_epoch = -1
-                self._logger.warning("uplink_store_retries", error=str(error))
+                self._problem = f"({error}; {error.hint})"
+                self._logger.warning("uplink_store_retries", error=str(error), hint=error.hint)
                 await asyncio.sleep(RETRY_S if isinstance(error, LinkError) else BUSY_RETRY_S)
             except Exception as error:
                 # A defect, but one that must not silence the store for ever: it begins again from the stream.

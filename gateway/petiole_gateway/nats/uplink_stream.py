@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 from ..hub.ports import Logger
-from .api import JetStreamApi
+from .api import Document, JetStreamApi
 from .binary import check_connected_server
-from .errors import ConfigError
+from .consumer_state import is_unreadable, remove_consumer_state
+from .errors import ApiError, ConfigError
 from .publisher import Publisher
 from .streams import ensure_leaf_uplink, silence_leaf_consumer
+from .subjects import HUB_CONSUMER, UPLINK_STREAM, probe_subject
 from .uplink_admission import MAX_PENDING, StoreMetrics
 from .uplink_eviction import StoreSpace, ensure_snapshots
 from .uplink_recovery import GAP_SIZE, BootMarker, burn_sequences
@@ -21,7 +24,8 @@ BURN_COUNT = 2 * MAX_PENDING
 class UplinkStream:
     """`open` after every connect, before the first message. `last`: its highest sequence number that was seen.
 
-    `state_dir` keeps one small file: whether the run before ended in order.
+    `state_dir` keeps one small file: whether the run before ended in order. `store_dir` is that of the server, None if
+    it is on another machine.
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class UplinkStream:
         *,
         site: str,
         state_dir: Path,
+        store_dir: Path | None,
         space: StoreSpace,
         metrics: StoreMetrics,
         logger: Logger,
@@ -44,6 +49,7 @@ class UplinkStream:
         self._api = api
         self._publisher = publisher
         self._site = site
+        self._store_dir = store_dir
         self._space = space
         self._metrics = metrics
         self._logger = logger
@@ -54,9 +60,9 @@ class UplinkStream:
 
     async def open(self) -> bool:
         """Create it if it is missing, and burn numbers if it may have lost messages that the hub has. True if it has
-        lost some in this run. VersionError; LinkError: begin again."""
+        lost some in this run. VersionError; LinkError (ConsumerStateError among them): begin again."""
         check_connected_server(self._api.client)
-        info = await ensure_leaf_uplink(self._api, self._site, max_bytes=self._space.max_bytes, with_hub=self._with_hub)
+        info = await self._ensure()
         await ensure_snapshots(self._api)
         state = info["state"]
         self._space.used = state["bytes"]
@@ -79,6 +85,23 @@ class UplinkStream:
         """All that was ever sent to it is on disk: the next run has nothing to burn."""
         if self._was_open:
             self._marker.write(clean=True)
+
+    async def _ensure(self) -> Document:
+        """The stream with its consumer, which is made anew if a power cut has torn its files."""
+        try:
+            return await self._ensure_once()
+        except ApiError as error:
+            if not is_unreadable(error):
+                raise
+        # They were stored for the consumer, and the next attempt stores its own: without this they would pile up.
+        await self._api.request(f"STREAM.PURGE.{UPLINK_STREAM}", {"filter": probe_subject(self._site)})
+        folder = await asyncio.to_thread(remove_consumer_state, self._store_dir, UPLINK_STREAM, HUB_CONSUMER)
+        self._metrics.consumers_renewed_total += 1
+        self._logger.warning("consumer_files_torn", stream=UPLINK_STREAM, consumer=HUB_CONSUMER, removed=str(folder))
+        return await self._ensure_once()
+
+    async def _ensure_once(self) -> Document:
+        return await ensure_leaf_uplink(self._api, self._site, max_bytes=self._space.max_bytes, with_hub=self._with_hub)
 
     async def _burn(self, last: int) -> int:
         self._logger.warning("uplink_sequences_burnt", count=self._burn_count, stream_sequence=last)
