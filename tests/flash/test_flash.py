@@ -12,6 +12,7 @@ import pytest
 
 from petiole_tools.flash import find
 from petiole_tools.flash import session as sessions
+from petiole_tools.flash.errors import FlashError
 from petiole_tools.flash.session import Session
 
 from .conftest import Run
@@ -194,6 +195,28 @@ def test_a_port_that_somebody_has_open(petiole: Run, board: BoardVm) -> None:
         os.close(fd)
     assert err[-2] == f"error: {board.path}: another program has it open"
     assert "petiole port release" in err[-1]
+
+
+def test_a_port_that_somebody_lets_go_at_this_moment(board: BoardVm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process does that is being started: until it is another program it has the files of its parent."""
+    board.wait_for_start(1)
+    fd = os.open(board.path, os.O_RDWR | os.O_NOCTTY)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    why_not = sessions._why_not
+    refused: list[str] = []
+
+    def let_go(path: str, error: OSError | None) -> FlashError:
+        problem = why_not(path, error)
+        refused.append(str(problem))
+        fcntl.flock(fd, fcntl.LOCK_UN)
+        return problem
+
+    monkeypatch.setattr(sessions, "_why_not", let_go)
+    try:
+        with Session(board.path):
+            assert refused == [f"{board.path}: another program has it open"]
+    finally:
+        os.close(fd)
 
 
 def test_a_port_that_is_forbidden(petiole: Run, board: BoardVm, monkeypatch: pytest.MonkeyPatch) -> None:

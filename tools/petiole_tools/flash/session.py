@@ -27,6 +27,10 @@ AGENT = Path(__file__).parent / "agent.py"
 IMAGE = ".frozen"  # where MicroPython looks for modules that are in its image
 CHUNK = 768  # bytes of a file in one step: 1 KB as base64, which a board of 100 KB heap holds a few times
 ANSWER_S = 12.0  # the longest step is hashing 100 KB, or erasing as much: seconds
+# How long a port may be somebody's who is just letting it go. A process that is being started has the files of the one
+# that starts it for some milliseconds, also ports that this one closes meanwhile.
+LET_GO_S = 1.0
+_POLL_S = 0.1
 PROMPT_S = 3.0  # a node yields to Ctrl-C within milliseconds, but for a flash write
 _BANNER = b"raw REPL; CTRL-B to exit\r\n"
 _LAST = b"petiole is here"
@@ -227,14 +231,17 @@ class Session:
 
 
 def _open(path: str) -> SerialTransport:
-    try:
-        # With a timeout a board that hangs is an error and no end.
-        return SerialTransport(path, timeout=ANSWER_S)
-    except TransportError as error:
-        reason = error.__context__ if isinstance(error.__context__, OSError) else None
-        raise _why_not(path, reason) from error
-    except (OSError, termios.error) as error:
-        raise _why_not(path, error if isinstance(error, OSError) else None) from error
+    deadline = time.monotonic() + LET_GO_S
+    while True:
+        try:
+            # With a timeout a board that hangs is an error and no end.
+            return SerialTransport(path, timeout=ANSWER_S)
+        except (TransportError, OSError, termios.error) as error:
+            reason = error.__context__ if isinstance(error, TransportError) else error
+            problem = _why_not(path, reason if isinstance(reason, OSError) else None)
+            if not isinstance(problem, PortBusy) or time.monotonic() > deadline:
+                raise problem from error
+        time.sleep(_POLL_S)
 
 
 def _why_not(path: str, error: OSError | None) -> FlashError:
@@ -263,7 +270,9 @@ def _why_not(path: str, error: OSError | None) -> FlashError:
         return PortForbidden(f"{path}: permission denied", permission_hint(path, "log in anew"))
     if code in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
         return NoBoard(f"there is no port {path}", shown)
-    if error is None or code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
+    if error is None:
+        return PortBusy(f"{path}: it was in use, and is not any more", "try again")
+    if code in (errno.EBUSY, errno.EAGAIN, errno.EWOULDBLOCK):
         holders = ", ".join(f"{who} (process {pid})" for pid, who in holders_of(path)[:_MAX_HOLDERS])
         problem = f"{path}: another program has it open" + (f": {holders}" if holders else "")
         return PortBusy(problem, "`petiole port release` if it is the gateway, else end it")
