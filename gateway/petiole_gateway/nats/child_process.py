@@ -33,15 +33,28 @@ def ended_with_parent() -> Callable[[], None] | None:
 
 
 def process_start(pid: int) -> str | None:
-    """Text that differs for two processes that had the same pid; None if there is no such process."""
-    stat = Path(f"/proc/{pid}/stat")
-    if sys.platform == "linux":
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] == "Z" else fields[19]  # field 22 of proc(5): start time in ticks after boot
-    return _ps(pid, "lstart=")
+    """Text that differs for two processes that had the same pid; None if there is no such process.
+
+    One that was killed is there until all its threads are: one of them may be waiting for a slow disk, in a write.
+    """
+    if sys.platform != "linux":
+        return _ps(pid, "lstart=")
+    state, threads, start = _stat(pid)
+    return None if state == "Z" and threads <= 1 else start
+
+
+def is_ending(pid: int) -> bool:
+    """Its first thread has ended, and with it all that could be asked about it but its start."""
+    return sys.platform == "linux" and _stat(pid)[0] == "Z"
+
+
+def _stat(pid: int) -> tuple[str, int, str | None]:
+    """State, number of threads, and start in ticks after boot (proc(5), fields 3, 20 and 22)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return "", 0, None
+    return fields[0], int(fields[17]), fields[19]
 
 
 def command_line(pid: int) -> Sequence[str]:

@@ -9,7 +9,7 @@ import os
 import signal
 from pathlib import Path
 
-from .child_process import boot_id, command_line, process_start
+from .child_process import boot_id, command_line, is_ending, process_start
 from .errors import DataDirBusyError
 from .private_file import write_private
 
@@ -64,8 +64,9 @@ def forget_server(data_dir: Path) -> None:
 def stale_server(data_dir: Path) -> int | None:
     """Pid of the noted server if it still runs and provably is the one that was noted, else None.
 
-    A pid alone proves nothing, numbers are reused: the boot, the start time and the configuration file among the
-    arguments must be the noted ones. Two servers on one store would destroy it, so the caller must end it.
+    A pid alone proves nothing, numbers are reused: the boot, the start time and, until it is ending, the configuration
+    file among the arguments must be the noted ones. Two servers on one store would destroy it, so the caller must end
+    it.
     """
     try:
         noted = json.loads((data_dir / PID_FILE).read_bytes())
@@ -74,7 +75,7 @@ def stale_server(data_dir: Path) -> int | None:
         return None
     if boot != boot_id() or start is None or process_start(pid) != start:
         return None
-    return pid if config in command_line(pid) else None
+    return pid if config in command_line(pid) or is_ending(pid) else None
 
 
 async def end_stale_server(data_dir: Path) -> int | None:
