@@ -96,7 +96,7 @@ async def test_it_is_said_what_to_do_where_the_files_are_on_another_machine(rig:
         burn_count=500,
     )
     for _ in range(3):
-        with pytest.raises(ConsumerStateError, match="another machine") as raised:
+        with pytest.raises(ConsumerStateError, match="store_dir does not say") as raised:
             await stream.open()
         assert f"streams/{UPLINK_STREAM}/obs/{HUB_CONSUMER}" in raised.value.hint
     assert metrics.consumers_renewed_total == 0

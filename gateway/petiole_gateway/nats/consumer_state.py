@@ -24,11 +24,11 @@ def is_unreadable(error: ApiError) -> bool:
 def remove_consumer_state(store_dir: Path | None, stream: str, consumer: str) -> Path:
     """Remove the files of a consumer that the server does not have; the folder that they were in.
 
-    `store_dir` as in the server's settings, None if it is on another machine. ConsumerStateError if it is not known
+    `store_dir` as in the server's settings, None if that is not known. ConsumerStateError if it is not known
     which files these are, or they cannot be removed.
     """
     if store_dir is None:
-        raise ConsumerStateError(stream, consumer, "they are on another machine")
+        raise ConsumerStateError(stream, consumer, "[nats] store_dir does not say where they are")
     place = f"*/streams/{stream}/obs/{consumer}"
     found = [*store_dir.glob(f"jetstream/{place}"), *store_dir.glob(place)]
     if len(found) != 1:

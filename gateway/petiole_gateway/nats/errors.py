@@ -207,8 +207,8 @@ class ConsumerStateError(LinkError):
         self.consumer = consumer
         self.reason = reason
         self.hint = (
-            f"remove <store_dir>/jetstream/<account>/streams/{stream}/obs/{consumer} on the server's machine, while it"
-            " runs; the consumer is made anew and no message is lost"
+            f"remove <its store_dir>/jetstream/<account>/streams/{stream}/obs/{consumer} while the server runs: the"
+            " consumer is made anew, and no message is lost"
         )
 
 

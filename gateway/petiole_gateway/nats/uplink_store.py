@@ -110,7 +110,7 @@ class UplinkStore:
         self._opened = asyncio.Event()  # set while the stream is known to take messages
         self._reopened = asyncio.Event()  # set after every opening: a handover to the hub may be due
         self._fault: LinkError | None = None
-        self._problem = ""  # why the stream did not open the last time
+        self._problem: NatsError | None = None  # why the stream did not open the last time
         self._tasks: list[asyncio.Task[None]] = []
         self._unlisten: Callable[[], None] | None = None
 
@@ -177,7 +177,7 @@ class UplinkStore:
                 await self._opened.wait()
         except TimeoutError as error:
             await self.stop()
-            raise NotConnectedError(f"uplink stream of {self.site} did not open {self._problem}".rstrip()) from error
+            raise self._not_opened() from error
 
     async def stop(self, *, timeout_s: float = STOP_TIMEOUT_S) -> None:
         """Take nothing new, give what is pending up to `timeout_s` to become durable, then end. What is still
@@ -266,7 +266,7 @@ class UplinkStore:
             except NatsError as error:
                 self._set_unhealthy()
                 opened_epoch = -1
-                self._problem = f"({error}; {error.hint})"
+                self._problem = error
                 self._logger.warning("uplink_store_retries", error=str(error), hint=error.hint)
                 await asyncio.sleep(RETRY_S if isinstance(error, LinkError) else BUSY_RETRY_S)
             except Exception as error:
@@ -304,6 +304,12 @@ class UplinkStore:
     def _set_unhealthy(self) -> None:
         self._opened.clear()
         self._admission.set_healthy(False)
+
+    def _not_opened(self) -> NotConnectedError:
+        problem = self._problem
+        raised = NotConnectedError(f"uplink stream of {self.site} did not open" + (f": {problem}" if problem else ""))
+        raised.hint = problem.hint if problem else raised.hint
+        return raised
 
     # -- sending -----------------------------------------------------------------------------------------------
 
