@@ -108,11 +108,16 @@ class Crew:
         await asyncio.gather(*(node.stop() for node in self.nodes), return_exceptions=True)
         self.nodes.clear()
         names, self._added = self._added, []
-        for name in names if remove_devices else []:
+        for place, name in enumerate(names if remove_devices else []):
             try:
-                await (await self._site.client()).gateway("device.remove", {"name": name})
+                client = await self._site.client()
+            except CliError as error:  # which would be waited for and said of each of the others
+                note(f"{', '.join(names[place:])}: still known to the gateway: {error.problem}")
+                return
+            try:
+                await client.gateway("device.remove", {"name": name})
             except CliError as error:
-                note(f"device {name} stays at the gateway: {error.problem}")
+                note(f"{name}: still known to the gateway: {error.problem}")
 
 
 async def simulate(options: Options, wanted: Wanted) -> None:
