@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import os
 import signal
 import socket
 import struct
@@ -13,15 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from petiole_tools import boards
 from petiole_tools.boards import Board
-from petiole_tools.flash import image
+from petiole_tools.flash import find, image
 from petiole_tools.flash import session as sessions
 
 from .conftest import Run
+from .flashing import app
 from .rig import BoardVm
 from .steps import BEGIN, LOOK, WITH_IMAGE
 
@@ -105,6 +108,44 @@ def test_an_image_is_installed_before_the_firmware(
     assert [line.split()[0] for line in out.splitlines()][:6] == WITH_IMAGE[:6]
 
 
+def test_a_board_that_has_its_port_only_now_is_lent_by_the_gateway_that_found_it_first(
+    petiole: Run, site: Path, board: BoardVm, drive: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A blank board shows a drive and no port. With the image it gets one, and the gateway looks for ports, too."""
+    monkeypatch.setenv("PETIOLE_CONFIG", str(site))
+    monkeypatch.delenv("PETIOLE_STATE_DIR")
+    link = site.parent / "ports" / f"ttyACMnew{os.getpid()}"
+    log = site.parent / "gateway.log"
+
+    def has_opened() -> bool:
+        return any(str(link) in line and "port_opened" in line for line in log.read_text().splitlines())
+
+    def comports() -> list[SimpleNamespace]:
+        if not (drive / "petiole.uf2").exists():
+            return []
+        if not link.is_symlink():
+            link.symlink_to(board.path)
+        if not has_opened():
+            return []
+        return [
+            SimpleNamespace(vid=0x2E8A, pid=5, device=str(link), serial_number="E66", description="Board in FS mode")
+        ]
+
+    monkeypatch.setattr(find.list_ports, "comports", comports)
+    monkeypatch.setattr(type(Board.model_fields["usb"].default), "knows", lambda *_: True)
+    image_words = ("--drive", str(drive), "--image", "image.uf2", "--sha256", SUM)
+    try:
+        code, out, err = petiole(
+            "flash", "--board", "unix", "--name", "blank", "--app", app(tmp_path, "1"), *image_words
+        )
+        assert code == 0, err
+        assert [line.split()[0] for line in out.splitlines()] == WITH_IMAGE
+        assert has_opened()
+        assert petiole("device", "remove", "blank")[0] == 0
+    finally:
+        link.unlink(missing_ok=True)
+
+
 def test_a_board_of_another_chip_gets_no_image_and_runs_on(
     petiole: Run, board: BoardVm, drive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -164,7 +205,7 @@ class Site(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def site() -> Iterator[str]:
+def server() -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Site) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
@@ -202,8 +243,8 @@ def speak() -> Iterator[Callable[[bytes], str]]:
 
 
 @pytest.mark.parametrize("path", ["/good", "/moved"])
-def test_an_image_is_fetched_from_its_address(path: str, site: str) -> None:
-    assert image.fetch(site + path, SUM) == IMAGE
+def test_an_image_is_fetched_from_its_address(path: str, server: str) -> None:
+    assert image.fetch(server + path, SUM) == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -218,10 +259,10 @@ def test_an_image_is_fetched_from_its_address(path: str, site: str) -> None:
         ("/away", ": unknown url type: ftp"),
     ],
 )
-def test_a_download_that_fails_is_said_with_its_reason(path: str, problem: str, site: str, petiole: Run) -> None:
-    code, _, err = petiole(*FROM, site + path, "--sha256", SUM)
+def test_a_download_that_fails_is_said_with_its_reason(path: str, problem: str, server: str, petiole: Run) -> None:
+    code, _, err = petiole(*FROM, server + path, "--sha256", SUM)
     assert code == 21
-    assert err[-2].startswith(f"error: {site}{path}{problem}")
+    assert err[-2].startswith(f"error: {server}{path}{problem}")
     assert err[-1].startswith("hint: ")
     assert "unexpected" not in err[-2]
 
@@ -229,10 +270,10 @@ def test_a_download_that_fails_is_said_with_its_reason(path: str, problem: str, 
 FROM = ("flash", "--board", "RPI_PICO", "--name", "x", "--offline", "--image")
 
 
-def test_an_image_with_another_checksum_is_not_taken(site: str, petiole: Run) -> None:
-    code, _, err = petiole(*FROM, site + "/good", "--sha256", "0" * 64)
+def test_an_image_with_another_checksum_is_not_taken(server: str, petiole: Run) -> None:
+    code, _, err = petiole(*FROM, server + "/good", "--sha256", "0" * 64)
     assert code == 21
-    assert err[-2] == f"error: {site}/good has the SHA-256 {SUM}, not the one that was given"
+    assert err[-2] == f"error: {server}/good has the SHA-256 {SUM}, not the one that was given"
 
 
 def test_a_server_that_speaks_something_else_or_is_not_there(speak: Callable[[bytes], str], petiole: Run) -> None:
@@ -287,7 +328,7 @@ def test_ctrl_c_ends_a_download_at_once(speak: Callable[[bytes], str], tmp_path:
 _ASKED = """
 import sys
 from petiole_tools.cli import main
-from petiole_tools.flash import image
+from petiole_tools.flash import find, image
 from petiole_tools.flash import session as sessions
 fetch = image._download
 def told(source):

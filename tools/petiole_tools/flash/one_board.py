@@ -68,12 +68,15 @@ async def flash_one(job: Job, target: BoardPort, report: Report) -> dict[str, An
     client, wanted = job.client, job.wanted
     stop = threading.Event()
     started = time.monotonic()
-    async with borrowed(client, target.path, target.serial):
+    async with contextlib.AsyncExitStack() as stack:
+        lent = await stack.enter_async_context(borrowed(client, target.path, target.serial))
         path = target.path
         if job.image is not None:
             report.step("image", f"{len(job.image)} bytes, SHA-256 as given")
             if not wanted.is_dry:
                 path = await _install_micropython(job, job.image, target, report, stop)
+                # A gateway that looks for ports may have it by now: it is new, or has come back under another name.
+                await stack.enter_async_context(borrowed(client, path, target.serial, beside=lent))
             elif not path:
                 return _unknown(job, "the image would go to the board's drive", target, report)
         try:
