@@ -188,6 +188,16 @@ class Rig:
         await store.start()
         return store
 
+    async def store_at_hub(self, fleet: Fleet, rounds: int) -> UplinkStore:
+        """A store behind a link that is up, whose first readings, `rounds` of every device, the hub has."""
+        await self.source()
+        await self.linked()
+        store = await self.store(fleet)
+        await fleet.send(store, rounds)
+        await fleet.all_durable(store)
+        await self.at_hub(fleet)
+        return store
+
     async def crash_store(self, store: UplinkStore) -> None:
         """End a store as kill -9 of its process would: nothing is drained, no marker is written."""
         self._stores.remove(store)

@@ -51,12 +51,7 @@ async def test_the_consumer_is_made_anew_and_the_hub_gets_everything_once(
     server."""
     fleet = Fleet(10)
     await rig.start()
-    await rig.source()
-    await rig.linked()
-    store = await rig.store(fleet)
-    await fleet.send(store, 20)
-    await fleet.all_durable(store)
-    await rig.at_hub(fleet)
+    store = await rig.store_at_hub(fleet, 20)
     rig.proxy.cut()
     await fleet.send(store, 30)
     await fleet.all_durable(store)
@@ -66,14 +61,14 @@ async def test_the_consumer_is_made_anew_and_the_hub_gets_everything_once(
     store = await rig.store(fleet)
     assert store.metrics.consumers_renewed_total == 1
     assert (store.metrics.burnt_total > 0) == burn
-    assert rig.logger.seen("consumer_files_torn")
+    assert rig.logger.seen("consumer_files_removed")
     rig.proxy.restore()
     await fleet.send(store, 20)
     await fleet.all_durable(store)
     assert_once_and_in_order(await rig.at_hub(fleet), fleet)
 
 
-async def test_it_is_said_what_to_do_where_the_files_are_on_another_machine(rig: Rig) -> None:
+async def test_it_is_said_what_to_do_where_it_is_not_known_where_the_files_are(rig: Rig) -> None:
     fleet = Fleet(2)
     await rig.start(with_hub=False)
     store = await rig.store(fleet)

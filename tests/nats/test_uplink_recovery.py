@@ -95,12 +95,7 @@ async def test_a_store_that_went_back_burns_numbers_so_that_the_hub_skips_nothin
     fleet, later = Fleet(10), Fleet(10)
     later.next = {f"new{index}": 1 for index in range(10)}
     await rig.start()
-    await rig.source()
-    await rig.linked()
-    store = await rig.store(fleet)
-    await fleet.send(store, 20)
-    await fleet.all_durable(store)
-    await rig.at_hub(fleet)
+    store = await rig.store_at_hub(fleet, 20)
     await rig.connection.close()
     await rig.leaf.stop()
     shutil.copytree(rig.leaf.store_dir, rig.folder / "before")
@@ -155,12 +150,7 @@ async def test_a_wiped_leaf_goes_on(rig: Rig, readings: int, linked: bool) -> No
     more than that in one burst: without the handover the hub takes 600 of either for repetitions."""
     fleet = Fleet(10)
     await rig.start()
-    await rig.source()
-    await rig.linked()
-    store = await rig.store(fleet)
-    await fleet.send(store, 60)
-    await fleet.all_durable(store)
-    await rig.at_hub(fleet)
+    store = await rig.store_at_hub(fleet, 60)
     if not linked:
         rig.proxy.cut()
     await rig.leaf.stop()

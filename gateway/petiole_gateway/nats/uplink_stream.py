@@ -25,7 +25,7 @@ class UplinkStream:
     """`open` after every connect, before the first message. `last`: its highest sequence number that was seen.
 
     `state_dir` keeps one small file: whether the run before ended in order. `store_dir` is that of the server, None if
-    it is on another machine.
+    it is not known.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class UplinkStream:
             self._marker.write(clean=True)
 
     async def _ensure(self) -> Document:
-        """The stream with its consumer, which is made anew if a power cut has torn its files."""
+        """The stream with its consumer, which is made anew if the server cannot read its files."""
         try:
             return await self._ensure_once()
         except ApiError as error:
@@ -96,9 +96,10 @@ class UplinkStream:
         # They were stored for the consumer, and the next attempt stores its own: without this they would pile up.
         await self._api.request(f"STREAM.PURGE.{UPLINK_STREAM}", {"filter": probe_subject(self._site)})
         folder = await asyncio.to_thread(remove_consumer_state, self._store_dir, UPLINK_STREAM, HUB_CONSUMER)
+        self._logger.warning("consumer_files_removed", stream=UPLINK_STREAM, consumer=HUB_CONSUMER, folder=str(folder))
+        info = await self._ensure_once()
         self._metrics.consumers_renewed_total += 1
-        self._logger.warning("consumer_files_torn", stream=UPLINK_STREAM, consumer=HUB_CONSUMER, removed=str(folder))
-        return await self._ensure_once()
+        return info
 
     async def _ensure_once(self) -> Document:
         return await ensure_leaf_uplink(self._api, self._site, max_bytes=self._space.max_bytes, with_hub=self._with_hub)
