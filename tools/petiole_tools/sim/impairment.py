@@ -6,18 +6,15 @@ through one scheduler each way; `UdpRelay` does the same with datagrams.
 
 import asyncio
 import heapq
-import os
 import random
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from petiole_tools.sim.descriptor import ConsoleDescriptor, Descriptor
+
 MAX_WAITING = 4096  # pieces; what a slow link cannot hold is lost
 _CHUNK = 4096
-_INTERRUPT = b"\x03"
-_PROMPT = b">>> "
-_PROMPT_S = 1.0
-_REOPEN_S = 0.03  # a terminal whose other side is closed tells nobody when it is opened again
 
 
 @dataclass(frozen=True)
@@ -128,113 +125,49 @@ class _Delivery:
             self._timer = None
 
 
-class _Side:
-    """A descriptor: bytes in, bytes out, nothing blocks, and an absent other side comes back."""
-
-    def __init__(self, fd: int, received: Callable[[bytes], None]) -> None:
-        self.fd = fd
-        self._received = received
-        self._timer: asyncio.TimerHandle | None = None
-        self._is_absent = False
-        os.set_blocking(fd, False)
-        asyncio.get_running_loop().add_reader(fd, self._read)
-
-    def _read(self) -> None:
-        try:
-            data = os.read(self.fd, _CHUNK)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if data:
-            self._is_absent = False
-            self._received(data)
-            return
-        self._is_absent = True
-        # The other side of a terminal is closed, or that of a socket is gone.
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(self.fd)
-        self._timer = loop.call_later(_REOPEN_S, self._listen)
-
-    def _listen(self) -> None:
-        self._is_absent = False
-        asyncio.get_running_loop().add_reader(self.fd, self._read)
-
-    def write(self, data: bytes) -> None:
-        """What finds no room is lost, as on a UART that nobody reads."""
-        if self._is_absent:
-            return  # else the terminal would keep it for whoever comes next
-        try:
-            os.write(self.fd, data)
-        except OSError:
-            return
-
-    def close(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        asyncio.get_running_loop().remove_reader(self.fd)
-
-
 class Pump:
     """Moves bytes between the node's descriptor and the outer one. They stay the caller's.
 
     `delimiter` cuts the stream into pieces, each with what stands before it: so a loss or a duplicate hits whole
     frames now and then, as when a receiver's buffer overflows, while corruption hits any byte. Without a delimiter
     a piece is what one read brings.
-
-    `holds_after_interrupt`: what follows a Ctrl-C waits for the prompt. A board takes it in the same stream; a
-    process takes it as a signal, and throws away what it has not read when it enters the REPL.
     """
 
     def __init__(self, impairment: Impairment, seed: int, delimiter: bytes = b"") -> None:
         self._delimiter = delimiter
-        self.holds_after_interrupt = False
-        self._held: bytes | None = None  # after Ctrl-C, until the prompt
-        self._held_timer: asyncio.TimerHandle | None = None
         self.uplink = Scheduler(impairment, 2 * seed, True)
         self.downlink = Scheduler(impairment, 2 * seed + 1, True)
         self._rests = {True: b"", False: b""}
         self._up = _Delivery(self.uplink, self._write_outer)
         self._down = _Delivery(self.downlink, self._write_node)
-        self._node: _Side | None = None
-        self._outer: _Side | None = None
+        self._node: Descriptor | None = None
+        self._outer: Descriptor | None = None
 
-    def connect_node(self, fd: int | None) -> None:
-        """The descriptor of a node that starts, or none: the node is gone."""
+    def connect_node(self, fd: int | None, on_console: int | None = None) -> None:
+        """The descriptor of a node that starts, or none: the node is gone. `on_console`: the process whose terminal
+        it is."""
         if self._node is not None:
             self._node.close()
         self._rests[True] = b""
-        self._node = None if fd is None else _Side(fd, self._from_node)
+        if fd is None:
+            self._node = None
+        elif on_console is None:
+            self._node = Descriptor(fd, self._from_node)
+        else:
+            self._node = ConsoleDescriptor(fd, on_console, self._from_node)
 
     def connect_outer(self, fd: int | None) -> None:
         """The other end of the cable, or none: it is unplugged."""
         if self._outer is not None:
             self._outer.close()
         self._rests[False] = b""
-        self._outer = None if fd is None else _Side(fd, self._from_outer)
+        self._outer = None if fd is None else Descriptor(fd, self._from_outer)
 
     def _from_node(self, data: bytes) -> None:
-        if self._held is not None and _PROMPT in data:
-            self._release_held()
         self._cut(data, True, self._up)
 
     def _from_outer(self, data: bytes) -> None:
-        if self._held is not None:
-            self._held += data
-            return
-        if self.holds_after_interrupt and _INTERRUPT in data:
-            end = data.index(_INTERRUPT) + 1
-            self._held = data[end:]
-            data = data[:end]
-            self._held_timer = asyncio.get_running_loop().call_later(_PROMPT_S, self._release_held)
         self._cut(data, False, self._down)
-
-    def _release_held(self) -> None:
-        held, self._held = self._held, None
-        if self._held_timer is not None:
-            self._held_timer.cancel()
-        if held:
-            self._from_outer(held)
 
     def _cut(self, data: bytes, is_up: bool, delivery: _Delivery) -> None:
         if not self._delimiter:
@@ -256,8 +189,6 @@ class Pump:
     def close(self) -> None:
         self._up.close()
         self._down.close()
-        if self._held_timer is not None:
-            self._held_timer.cancel()
         self.connect_node(None)
         self.connect_outer(None)
 

@@ -133,7 +133,6 @@ class SimNode:
             # A prompt of the REPL ends in no delimiter, and somebody waits for it.
             delimiter = b"\0" if spec.kind == "uart" else b"\n" if is_cut else b""
             self._pump = Pump(bad, spec.seed, delimiter)
-            self._pump.holds_after_interrupt = spec.kind == "console"
             self.plug()
         await self._spawn()
 
@@ -293,7 +292,7 @@ class SimNode:
     def _connect(self, fd: int) -> None:
         assert self._pump is not None
         self._node_fd = fd
-        self._pump.connect_node(fd)
+        self._pump.connect_node(fd, self.pid if self.spec.kind == "console" else None)
 
     async def _end_process(self) -> None:
         process, self._process = self._process, None

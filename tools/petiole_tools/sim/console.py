@@ -1,0 +1,125 @@
+"""The console of a node that is a process: what is typed there reaches it as it would reach a board. Sans-IO but for
+the signal.
+
+A board takes Ctrl-C out of the stream and stops between two bytecodes. MicroPython's unix port stops where the signal
+meets it: inside a garbage collection the heap stays locked, nothing can be allocated any more, and the process ends.
+When it enters the REPL it throws away what it has not read.
+"""
+
+import os
+import signal
+import termios
+from collections.abc import Callable
+from pathlib import Path
+
+_INTERRUPT = b"\x03"
+_PROMPT = b">>> "
+_PROMPT_S = 1.0  # a REPL that runs code in raw mode answers Ctrl-C without a prompt
+_STEP_S = 0.002  # the kernel stops a process at its next turn: within a slice of the scheduler, 1 to 4 ms
+_BUSY_S = 0.5  # a node waits many times in each second; what does not is somebody's loop without an end
+MAX_HELD = 65_536  # bytes; more are lost, as on a UART that nobody reads
+
+
+class Interruption:
+    """One SIGINT to a process, when it waits for something; after `_BUSY_S` wherever it is. Times in s, any clock."""
+
+    def __init__(self, pid: int, now: float) -> None:
+        self._pid = pid
+        self._is_late_at = now + _BUSY_S
+        self._is_held = False
+
+    def step(self, now: float) -> bool:
+        """Whether it is over: it was sent, or the process is gone. To be called again after a moment if not."""
+        try:
+            return self._step(now >= self._is_late_at)
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+
+    def _step(self, is_late: bool) -> bool:
+        state = _state(self._pid)
+        if state in ("", "Z", "X"):
+            os.kill(self._pid, signal.SIGINT)
+            return True
+        if not self._is_held:
+            if is_late:
+                os.kill(self._pid, signal.SIGINT)
+            elif state == "S":
+                # It may wake before the signal comes. Held, it can be looked at.
+                os.kill(self._pid, signal.SIGSTOP)
+                self._is_held = True
+            return is_late
+        if state != "T" and not is_late:
+            return False
+        is_over = is_late or _is_in_a_call(self._pid)
+        if is_over:
+            os.kill(self._pid, signal.SIGINT)
+        os.kill(self._pid, signal.SIGCONT)
+        self._is_held = False
+        return is_over
+
+
+class Console:
+    """`push` what is typed and `hear` what the node prints; write to its terminal what `pop` returns, and call that
+    again at `next_at`. `fd`: either side of the terminal; `pid`: of the process on it, if there is one.
+    """
+
+    def __init__(self, fd: int, pid: Callable[[], int | None]) -> None:
+        self.next_at: float | None = None
+        self._fd = fd
+        self._pid = pid
+        self._waiting = b""
+        self._interruption: Interruption | None = None
+        self._held_until: float | None = None  # after Ctrl-C, until the prompt
+        self._tail = b""
+
+    def push(self, data: bytes) -> None:
+        self._waiting = (self._waiting + data)[:MAX_HELD]
+
+    def hear(self, data: bytes) -> None:
+        heard = self._tail + data
+        if self._held_until is not None and _PROMPT in heard:
+            self._held_until = 0
+        self._tail = heard[1 - len(_PROMPT) :]
+
+    def pop(self, now: float) -> bytes:
+        """What the terminal gets now. Presses Ctrl-C when its turn has come."""
+        self.next_at = None
+        if self._interruption is not None:
+            if not self._interruption.step(now):
+                self.next_at = now + _STEP_S
+                return b""
+            self._interruption = None
+            self._held_until, self._tail = now + _PROMPT_S, b""
+        if self._held_until is not None:
+            if now < self._held_until:
+                self.next_at = self._held_until
+                return b""
+            self._held_until = None
+        data, interrupt, rest = self._waiting.partition(_INTERRUPT)
+        if interrupt and self._takes_signals():
+            pid = self._pid()
+            self._waiting = rest
+            self._interruption = None if pid is None else Interruption(pid, now)
+            self.next_at = now
+            return data
+        data, self._waiting = self._waiting, b""
+        return data
+
+    def _takes_signals(self) -> bool:
+        """In the REPL, Ctrl-C is a character."""
+        return bool(termios.tcgetattr(self._fd)[3] & termios.ISIG)
+
+
+def _state(pid: int) -> str:
+    """As in proc(5), S for one that waits; empty where there is no /proc."""
+    if not Path("/proc/self/stat").exists():
+        return ""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def _is_in_a_call(pid: int) -> bool:
+    """Whether a process that is held is so inside a system call. True where that may not be known."""
+    try:
+        return not Path(f"/proc/{pid}/syscall").read_text().startswith("-1")
+    except PermissionError:
+        return True
