@@ -149,6 +149,7 @@ def _pump(outer: int, board: int, end: int, console: Console) -> None:
         pause = None if console.next_at is None else max(0, console.next_at - time.monotonic())
         readable, writable, _ = select.select(sources, targets, [], pause)
         if end in readable:
+            console.close()
             return
         if board in readable:
             up = os.read(board, 4096)

@@ -28,6 +28,7 @@ while True:
     for _ in range(20): gc.collect()
     time.sleep_ms(5)
 """
+RESTING = "import time\nprint('begun')\ntime.sleep(1)\nprint('rested')"
 ENDLESS = "print('begun')\nwhile True: pass"
 
 
@@ -54,6 +55,12 @@ class Typist:
                 data = os.read(self._terminal, 4096)
                 self.heard += data
                 self.console.hear(data)
+
+    def waits_until_it_is(self, state: str) -> None:
+        """As in proc(5)."""
+        until = time.monotonic() + PATIENCE_S
+        while Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[0] != state:
+            assert time.monotonic() < until, self.heard
 
     def hears(self, text: bytes) -> None:
         self.wait_for(lambda: text in self.heard)
@@ -135,3 +142,16 @@ def test_what_is_held_back_has_an_end(tmp_path: Path) -> None:
             held = person.console.pop(now)
             now += 0.1
         assert len(held) == MAX_HELD - 1
+
+
+def test_a_process_that_is_held_goes_on_when_the_console_is_closed(tmp_path: Path) -> None:
+    with typist(tmp_path, RESTING) as person:
+        person.hears(b"begun")
+        person.waits_until_it_is("S")
+        person.type(b"\x03")
+        assert [person.console.pop(0), person.console.pop(0)] == [b"", b""]
+        person.waits_until_it_is("T")
+        person.console.close()
+        person.waits_until_it_is("S")
+        person.hears(b"rested")
+        assert b"KeyboardInterrupt" not in person.heard

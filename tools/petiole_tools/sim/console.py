@@ -10,6 +10,7 @@ import os
 import signal
 import termios
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 _INTERRUPT = b"\x03"
@@ -34,6 +35,12 @@ class Interruption:
             return self._step(now >= self._is_late_at)
         except (FileNotFoundError, ProcessLookupError):
             return True
+
+    def cancel(self) -> None:
+        """Let a process that is held go on, without the signal."""
+        if self._is_held:
+            with suppress(ProcessLookupError):
+                os.kill(self._pid, signal.SIGCONT)
 
     def _step(self, is_late: bool) -> bool:
         state = _state(self._pid)
@@ -104,6 +111,12 @@ class Console:
             return data
         data, self._waiting = self._waiting, b""
         return data
+
+    def close(self) -> None:
+        """The terminal is not used any more; what was not typed yet is lost."""
+        if self._interruption is not None:
+            self._interruption.cancel()
+        self._interruption, self._waiting, self.next_at = None, b"", None
 
     def _takes_signals(self) -> bool:
         """In the REPL, Ctrl-C is a character."""

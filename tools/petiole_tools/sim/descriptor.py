@@ -88,4 +88,5 @@ class ConsoleDescriptor(Descriptor):
     def close(self) -> None:
         if self._due is not None:
             self._due.cancel()
+        self._console.close()
         super().close()
