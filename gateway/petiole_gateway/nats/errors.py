@@ -191,6 +191,10 @@ class ApiError(LinkError):
         self.code = code
         self.err_code = err_code
         self.description = description
+        if "no space left" in description:
+            self.hint = "the disk of the server is full: make room. A gateway that runs tries again by itself"
+        else:
+            self.hint = "the server's own log may say more. A gateway that runs tries again by itself"
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]

@@ -24,6 +24,9 @@ def write_private(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk is met in writing, which knows no name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
