@@ -72,7 +72,7 @@ class BoardVm:
         self._outer_side = outer_side
         self._ours = ours
         self._pump_end, self._end_pump = os.pipe()
-        console = Console(ours, lambda: self.process and self.process.pid)
+        console = Console(ours, self._pid)
         self._pump = threading.Thread(target=_pump, args=(self._outer, ours, self._pump_end, console), daemon=True)
         self._pump.start()
         self._thread = threading.Thread(target=self._live, daemon=True)
@@ -121,6 +121,10 @@ class BoardVm:
     def wait_for_start(self, number: int, timeout_s: float = 20) -> None:
         with self._started:
             assert self._started.wait_for(lambda: self.starts_total >= number, timeout_s), self.starts_total
+
+    def _pid(self) -> int | None:
+        process = self.process
+        return None if process is None or process.poll() is not None else process.pid
 
     def _live(self) -> None:
         ending = self._folder / "ending"

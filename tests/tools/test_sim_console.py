@@ -37,7 +37,7 @@ class Typist:
 
     def __init__(self, terminal: int, process: subprocess.Popen[bytes]) -> None:
         self.process = process
-        self.console = Console(terminal, lambda: process.pid)
+        self.console = Console(terminal, lambda: process.pid if process.poll() is None else None)
         self.heard = b""
         self._terminal = terminal
 
@@ -123,9 +123,20 @@ def test_ctrl_c_for_a_process_that_is_gone_is_lost_and_what_follows_is_not(tmp_p
         person.process.kill()
         person.process.wait()
         person.type(b"before\x03after")
+        assert [person.console.pop(0), person.console.pop(0)] == [b"before", b"after"]
+        assert person.console.next_at is None
+
+
+def test_what_follows_ctrl_c_waits_for_a_prompt_also_if_it_comes_in_pieces(tmp_path: Path) -> None:
+    with typist(tmp_path, COLLECTING) as person:
+        person.hears(b"begun")
+        person.type(b"before\x03after")
         assert person.console.pop(0) == b"before"
-        assert person.console.pop(0) == b""  # as after every Ctrl-C, until there is a prompt
+        person.process.kill()  # it was there when the key was pressed
+        person.process.wait()
+        assert person.console.pop(0) == b""
         person.console.hear(b"\r\n>>")
+        assert person.console.pop(0) == b""
         person.console.hear(b"> ")
         assert person.console.pop(0) == b"after"
         assert person.console.next_at is None

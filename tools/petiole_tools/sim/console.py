@@ -67,7 +67,7 @@ class Interruption:
 
 class Console:
     """`push` what is typed and `hear` what the node prints; write to its terminal what `pop` returns, and call that
-    again at `next_at`. `fd`: either side of the terminal; `pid`: of the process on it, if there is one.
+    again at `next_at`. `fd`: either side of the terminal; `pid`: of the process on it, None when it has ended.
     """
 
     def __init__(self, fd: int, pid: Callable[[], int | None]) -> None:

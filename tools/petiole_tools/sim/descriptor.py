@@ -58,11 +58,11 @@ class Descriptor:
 
 
 class ConsoleDescriptor(Descriptor):
-    """The terminal of a node: what is written there goes through its console."""
+    """The terminal of a node: what is written there goes through its console. `pid` tells its process."""
 
-    def __init__(self, fd: int, pid: int, received: Callable[[bytes], None]) -> None:
+    def __init__(self, fd: int, pid: Callable[[], int | None], received: Callable[[bytes], None]) -> None:
         super().__init__(fd, self._hear)
-        self._console = Console(fd, lambda: pid)
+        self._console = Console(fd, pid)
         self._heard = received
         self._due: asyncio.TimerHandle | None = None
 

@@ -143,9 +143,9 @@ class Pump:
         self._node: Descriptor | None = None
         self._outer: Descriptor | None = None
 
-    def connect_node(self, fd: int | None, on_console: int | None = None) -> None:
-        """The descriptor of a node that starts, or none: the node is gone. `on_console`: the process whose terminal
-        it is."""
+    def connect_node(self, fd: int | None, on_console: Callable[[], int | None] | None = None) -> None:
+        """The descriptor of a node that starts, or none: the node is gone. `on_console` tells the process
+        whose terminal it is, if it is one."""
         if self._node is not None:
             self._node.close()
         self._rests[True] = b""

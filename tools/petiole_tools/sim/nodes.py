@@ -163,7 +163,9 @@ class SimNode:
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        """None when no process runs: its number may be another's by now."""
+        process = self._process
+        return None if process is None or process.returncode is not None else process.pid
 
     # The link ----------------------------------------------------------------------------------------------
 
@@ -292,7 +294,7 @@ class SimNode:
     def _connect(self, fd: int) -> None:
         assert self._pump is not None
         self._node_fd = fd
-        self._pump.connect_node(fd, self.pid if self.spec.kind == "console" else None)
+        self._pump.connect_node(fd, (lambda: self.pid) if self.spec.kind == "console" else None)
 
     async def _end_process(self) -> None:
         process, self._process = self._process, None
