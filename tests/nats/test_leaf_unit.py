@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -162,6 +163,39 @@ async def test_a_server_that_comes_back_on_another_port_is_a_reason_to_start_the
         await until(lambda: unit.has_moved, "it is on another port")
     assert await progress.stall() == "the leaf server's service has moved to another port"
     await unit.stop()
+
+
+@pytest.mark.parametrize(
+    ("last", "number", "code"),
+    [
+        ("remember_server", signal.SIGTERM, -signal.SIGTERM),
+        ("remember_server", signal.SIGINT, -signal.SIGINT),
+        ("end_stale_server", signal.SIGTERM, 143),
+        ("end_stale_server", signal.SIGINT, 130),
+    ],
+)
+def test_a_signal_that_comes_before_the_process_is_the_server_is_not_lost(
+    tmp_path: Path, last: str, number: signal.Signals, code: int
+) -> None:
+    """In the writing of its files, and in the last that it does in its event loop."""
+    program = f"""
+import inspect, os, sys
+from petiole_gateway.nats import leaf_server
+from petiole_tools.quiet_start import start
+
+before = leaf_server.{last}
+def struck(*arguments):
+    os.kill(os.getpid(), {int(number)})
+    return before(*arguments)
+async def struck_in_the_loop(*arguments):
+    await before(*arguments)
+    os.kill(os.getpid(), {int(number)})
+leaf_server.{last} = struck_in_the_loop if inspect.iscoroutinefunction(before) else struck
+sys.argv[1:] = ["--site", "{SITE}", "--state-dir", "{tmp_path}/state", "gateway", "leaf"]
+sys.exit(start("petiole_tools.cli"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
 
 
 async def test_a_gateway_whose_leaf_server_does_not_come_says_which_service_to_look_at(tmp_path: Path) -> None:

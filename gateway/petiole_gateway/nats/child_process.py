@@ -1,7 +1,8 @@
-"""A server process that must not outlive us, and proof that a process found later is ours."""
+"""A server process that must not outlive us or that we become, and proof that a process found later is ours."""
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -30,6 +31,17 @@ def ended_with_parent() -> Callable[[], None] | None:
             os._exit(1)
 
     return bind
+
+
+async def end_at_once_by_signals() -> None:
+    """From now on SIGTERM and SIGINT end this process by themselves: before it becomes another program. One that came
+    earlier is dealt with here, as the event loop was told to."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    # One turn of the loop to read what has come, one to call the handler, one to raise what that has cancelled.
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 def process_start(pid: int) -> str | None:

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from ..supervision import Supervisor
 from .binary import find_nats_server
-from .child_process import ended_with_parent
+from .child_process import end_at_once_by_signals, ended_with_parent
 from .errors import LeafStartError, PortTakenError, ServerError
 from .leaf_access import ACCESS_FILE, local_passwords, write_access
 from .leaf_config import LOCAL_USER, SYSTEM_USER, LeafSettings, render_leaf_config
@@ -139,6 +139,8 @@ class LeafServer(WatchedLeaf):
         self._lock.acquire()
         self._lock.outlive_exec()
         await end_stale_server(self.data_dir)
+        # What follows waits for the disk and not in the event loop, which will not come to hear of a signal.
+        await end_at_once_by_signals()
         client_port, monitor_port = self._choose_ports(fresh=False)
         if not (is_free(client_port) and is_free(monitor_port)):
             client_port, monitor_port = self._choose_ports(fresh=True)
