@@ -29,6 +29,12 @@ while True:
     time.sleep_ms(5)
 """
 RESTING = "import time\nprint('begun')\ntime.sleep(1)\nprint('rested')"
+BUSY_FOR_A_WHILE = """
+import time
+begun = time.ticks_ms()
+print("begun")
+while time.ticks_diff(time.ticks_ms(), begun) < 300: pass
+"""
 ENDLESS = "print('begun')\nwhile True: pass"
 
 
@@ -106,6 +112,16 @@ def test_a_loop_without_an_end_is_interrupted_all_the_same(tmp_path: Path) -> No
         person.hears(b"begun")
         person.type(b"\x03print(6 * 7)\r")
         person.hears(b"\n42\n")
+
+
+def test_a_process_that_is_on_its_way_into_the_repl_is_not_ended(tmp_path: Path) -> None:
+    """It takes signals when the key is pressed; when its turn comes, the signal would end it."""
+    with typist(tmp_path, BUSY_FOR_A_WHILE) as person:
+        person.hears(b"begun")
+        person.type(b"\x03print(6 * 7)\r")
+        person.hears(b"\n42\n")
+        assert b"KeyboardInterrupt" not in person.heard
+        assert person.process.poll() is None
 
 
 def test_in_the_repl_ctrl_c_is_a_character(tmp_path: Path) -> None:

@@ -17,15 +17,21 @@ _INTERRUPT = b"\x03"
 _PROMPT = b">>> "
 _PROMPT_S = 1.0  # a REPL that runs code in raw mode answers Ctrl-C without a prompt
 _STEP_S = 0.002  # the kernel stops a process at its next turn: within a slice of the scheduler, 1 to 4 ms
-_BUSY_S = 0.5  # a node waits many times in each second; what does not is somebody's loop without an end
+# A node waits many times in each second, and MicroPython starts within one on a busy machine. What does not is
+# somebody's loop without an end.
+_BUSY_S = 1.0
 MAX_HELD = 65_536  # bytes; more are lost, as on a UART that nobody reads
 
 
 class Interruption:
-    """One SIGINT to a process, when it waits for something; after `_BUSY_S` wherever it is. Times in s, any clock."""
+    """One Ctrl-C for a process: SIGINT when it waits for something, after `_BUSY_S` wherever it is. Times in s, any
+    clock. `is_character`: it has entered the REPL meanwhile, where the key is typed, and the signal would end it.
+    """
 
-    def __init__(self, pid: int, now: float) -> None:
+    def __init__(self, pid: int, takes_signals: Callable[[], bool], now: float) -> None:
+        self.is_character = False
         self._pid = pid
+        self._takes_signals = takes_signals
         self._is_late_at = now + _BUSY_S
         self._is_held = False
 
@@ -39,30 +45,30 @@ class Interruption:
     def cancel(self) -> None:
         """Let a process that is held go on, without the signal."""
         if self._is_held:
+            self._is_held = False
             with suppress(ProcessLookupError):
                 os.kill(self._pid, signal.SIGCONT)
 
     def _step(self, is_late: bool) -> bool:
         state = _state(self._pid)
-        if state in ("", "Z", "X"):
-            os.kill(self._pid, signal.SIGINT)
-            return True
-        if not self._is_held:
-            if is_late:
-                os.kill(self._pid, signal.SIGINT)
-            elif state == "S":
-                # It may wake before the signal comes. Held, it can be looked at.
-                os.kill(self._pid, signal.SIGSTOP)
-                self._is_held = True
-            return is_late
-        if state != "T" and not is_late:
+        if self._is_held and state == "T" and not _is_in_a_call(self._pid) and not is_late:
+            self.cancel()  # it woke before it was held
             return False
-        is_over = is_late or _is_in_a_call(self._pid)
+        is_over = is_late or state in ("", "Z", "X", "T")
         if is_over:
-            os.kill(self._pid, signal.SIGINT)
-        os.kill(self._pid, signal.SIGCONT)
-        self._is_held = False
+            self._press()
+        elif state == "S" and not self._is_held:
+            # It may wake before the signal comes. Held, it can be looked at.
+            os.kill(self._pid, signal.SIGSTOP)
+            self._is_held = True
         return is_over
+
+    def _press(self) -> None:
+        if self._takes_signals():
+            os.kill(self._pid, signal.SIGINT)
+        else:
+            self.is_character = True
+        self.cancel()
 
 
 class Console:
@@ -92,11 +98,15 @@ class Console:
         """What the terminal gets now. Presses Ctrl-C when its turn has come."""
         self.next_at = None
         if self._interruption is not None:
-            if not self._interruption.step(now):
+            interruption = self._interruption
+            if not interruption.step(now):
                 self.next_at = now + _STEP_S
                 return b""
             self._interruption = None
-            self._held_until, self._tail = now + _PROMPT_S, b""
+            if interruption.is_character:
+                self._waiting = _INTERRUPT + self._waiting
+            else:
+                self._held_until, self._tail = now + _PROMPT_S, b""
         if self._held_until is not None:
             if now < self._held_until:
                 self.next_at = self._held_until
@@ -106,7 +116,7 @@ class Console:
         if interrupt and self._takes_signals():
             pid = self._pid()
             self._waiting = rest
-            self._interruption = None if pid is None else Interruption(pid, now)
+            self._interruption = None if pid is None else Interruption(pid, self._takes_signals, now)
             self.next_at = now
             return data
         data, self._waiting = self._waiting, b""
