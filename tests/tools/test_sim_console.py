@@ -29,13 +29,14 @@ while True:
     time.sleep_ms(5)
 """
 RESTING = "import time\nprint('begun')\ntime.sleep(1)\nprint('rested')"
+SLOW = "import time\nbegun = time.ticks_ms()\nwhile time.ticks_diff(time.ticks_ms(), begun) < 1500: pass"
 BUSY_FOR_A_WHILE = """
 import time
 begun = time.ticks_ms()
 print("begun")
 while time.ticks_diff(time.ticks_ms(), begun) < 300: pass
 """
-ENDLESS = "print('begun')\nwhile True: pass"
+ENDLESS = "while True: pass"
 
 
 class Typist:
@@ -107,9 +108,11 @@ def test_ctrl_c_does_not_meet_a_garbage_collection(tmp_path: Path) -> None:
             assert b"KeyboardInterrupt" in person.heard
 
 
-def test_a_loop_without_an_end_is_interrupted_all_the_same(tmp_path: Path) -> None:
-    with typist(tmp_path, ENDLESS) as person:
-        person.hears(b"begun")
+@pytest.mark.parametrize("first_words", ["print('begun')\n", ""])
+def test_a_loop_without_an_end_is_interrupted_all_the_same(tmp_path: Path, first_words: str) -> None:
+    with typist(tmp_path, first_words + ENDLESS) as person:
+        if first_words:
+            person.hears(b"begun")
         person.type(b"\x03print(6 * 7)\r")
         person.hears(b"\n42\n")
 
@@ -118,6 +121,15 @@ def test_a_process_that_is_on_its_way_into_the_repl_is_not_ended(tmp_path: Path)
     """It takes signals when the key is pressed; when its turn comes, the signal would end it."""
     with typist(tmp_path, BUSY_FOR_A_WHILE) as person:
         person.hears(b"begun")
+        person.type(b"\x03print(6 * 7)\r")
+        person.hears(b"\n42\n")
+        assert b"KeyboardInterrupt" not in person.heard
+        assert person.process.poll() is None
+
+
+def test_a_process_that_starts_slowly_is_not_ended(tmp_path: Path) -> None:
+    """Nothing of it was heard yet, and it is at work for longer than a loop is let go on."""
+    with typist(tmp_path, SLOW) as person:
         person.type(b"\x03print(6 * 7)\r")
         person.hears(b"\n42\n")
         assert b"KeyboardInterrupt" not in person.heard

@@ -17,28 +17,27 @@ _INTERRUPT = b"\x03"
 _PROMPT = b">>> "
 _PROMPT_S = 1.0  # a REPL that runs code in raw mode answers Ctrl-C without a prompt
 _STEP_S = 0.002  # the kernel stops a process at its next turn: within a slice of the scheduler, 1 to 4 ms
-# A node waits many times in each second, and MicroPython starts within one on a busy machine. What does not is
-# somebody's loop without an end.
-_BUSY_S = 1.0
+_BUSY_S = 1.0  # a node waits many times in each second; what does not is somebody's loop without an end
+_START_S = 5.0  # MicroPython starts within 0.1 s, on a machine that stands still for a moment within some seconds
 MAX_HELD = 65_536  # bytes; more are lost, as on a UART that nobody reads
 
 
 class Interruption:
-    """One Ctrl-C for a process: SIGINT when it waits for something, after `_BUSY_S` wherever it is. Times in s, any
+    """One Ctrl-C for a process: SIGINT when it waits for something, from `late_at` on wherever it is. Times in s, any
     clock. `is_character`: it has entered the REPL meanwhile, where the key is typed, and the signal would end it.
     """
 
-    def __init__(self, pid: int, takes_signals: Callable[[], bool], now: float) -> None:
+    def __init__(self, pid: int, takes_signals: Callable[[], bool], late_at: float) -> None:
         self.is_character = False
         self._pid = pid
         self._takes_signals = takes_signals
-        self._is_late_at = now + _BUSY_S
+        self._late_at = late_at
         self._is_held = False
 
     def step(self, now: float) -> bool:
         """Whether it is over: it was sent, or the process is gone. To be called again after a moment if not."""
         try:
-            return self._step(now >= self._is_late_at)
+            return self._step(now >= self._late_at)
         except (FileNotFoundError, ProcessLookupError):
             return True
 
@@ -84,6 +83,7 @@ class Console:
         self._interruption: Interruption | None = None
         self._held_until: float | None = None  # after Ctrl-C, until the prompt
         self._tail = b""
+        self._begun: int | None = None  # the process that has printed something
 
     def push(self, data: bytes) -> None:
         self._waiting = (self._waiting + data)[:MAX_HELD]
@@ -93,6 +93,7 @@ class Console:
         if self._held_until is not None and _PROMPT in heard:
             self._held_until = 0
         self._tail = heard[1 - len(_PROMPT) :]
+        self._begun = self._pid()
 
     def pop(self, now: float) -> bytes:
         """What the terminal gets now. Presses Ctrl-C when its turn has come."""
@@ -116,7 +117,10 @@ class Console:
         if interrupt and self._takes_signals():
             pid = self._pid()
             self._waiting = rest
-            self._interruption = None if pid is None else Interruption(pid, self._takes_signals, now)
+            if pid is not None:
+                # One that is only being started would be ended; a board does not hear the key then.
+                late_at = now + (_BUSY_S if pid == self._begun else _START_S)
+                self._interruption = Interruption(pid, self._takes_signals, late_at)
             self.next_at = now
             return data
         data, self._waiting = self._waiting, b""
