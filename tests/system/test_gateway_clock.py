@@ -120,7 +120,8 @@ async def test_a_clock_that_jumps_by_a_day_ends_what_is_over_and_calls_nobody_of
     async def see(message: Any) -> None:
         seen.append(json.loads(message.data)["availability"])
 
-    await pair.begin(2, awake_ms=1000)
+    # Both commands in one wake, also when the machine stands still for a second.
+    await pair.begin(2, awake_ms=3000)
     await pair.brought(1)
     await world.client.subscribe(f"event.{SITE}.leaf.availability", cb=see)
     await world.subscribed()
