@@ -8,7 +8,6 @@ import signal
 import subprocess
 import termios
 import threading
-import time
 import tty
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Self
 
 import pytest
 
-from petiole_tools.sim.console import Console
 from petiole_tools.sim.runtime import find_micropython
 
 VM = Path(__file__).parent / "vm" / "board_vm.py"
@@ -71,10 +69,13 @@ class BoardVm:
         self.path = os.ttyname(outer_side)
         self._outer_side = outer_side
         self._ours = ours
-        self._pump_end, self._end_pump = os.pipe()
-        console = Console(ours, self._pid)
-        self._pump = threading.Thread(target=_pump, args=(self._outer, ours, self._pump_end, console), daemon=True)
-        self._pump.start()
+        self._pumps_end, self._end_pumps = os.pipe()
+        self._pumps = [
+            threading.Thread(target=_pump, args=(*pair, self._pumps_end), daemon=True)
+            for pair in ((self._outer, ours), (ours, self._outer))
+        ]
+        for pump in self._pumps:
+            pump.start()
         self._thread = threading.Thread(target=self._live, daemon=True)
         self._thread.start()
         return self
@@ -105,13 +106,15 @@ class BoardVm:
 
     def unplug(self) -> None:
         """The port is gone for whoever has it open."""
-        if not self._pump.is_alive():
+        if not self._pumps:
             return
         # A number that is closed may be another file's the next moment: nobody must be at work on it.
-        os.close(self._end_pump)
-        self._pump.join(10)
-        assert not self._pump.is_alive()
-        for fd in (self._pump_end, self._outer, self._outer_side):
+        os.close(self._end_pumps)
+        for pump in self._pumps:
+            pump.join(10)
+            assert not pump.is_alive()
+        self._pumps.clear()
+        for fd in (self._pumps_end, self._outer, self._outer_side):
             os.close(fd)
 
     def image_has(self, text: bytes) -> bool:
@@ -121,10 +124,6 @@ class BoardVm:
     def wait_for_start(self, number: int, timeout_s: float = 20) -> None:
         with self._started:
             assert self._started.wait_for(lambda: self.starts_total >= number, timeout_s), self.starts_total
-
-    def _pid(self) -> int | None:
-        process = self.process
-        return None if process is None or process.poll() is not None else process.pid
 
     def _live(self) -> None:
         ending = self._folder / "ending"
@@ -144,25 +143,14 @@ class BoardVm:
             self.ended.append(int(ending.read_text() or code))
 
 
-def _pump(outer: int, board: int, end: int, console: Console) -> None:
-    """Carry bytes both ways until the other side of `end` is closed."""
-    up = down = b""
+def _pump(source: int, target: int, end: int) -> None:
+    """Carry bytes until the other side of `end` is closed."""
+    data = b""
     while True:
-        sources = [end, *([] if up else [board]), *([] if down or console.next_at is not None else [outer])]
-        targets = [*([outer] if up else []), *([board] if down else [])]
-        pause = None if console.next_at is None else max(0, console.next_at - time.monotonic())
-        readable, writable, _ = select.select(sources, targets, [], pause)
+        readable, writable, _ = select.select([end] if data else [end, source], [target] if data else [], [])
         if end in readable:
-            console.close()
             return
-        if board in readable:
-            up = os.read(board, 4096)
-            console.hear(up)
-        elif outer in writable:
-            up = up[os.write(outer, up) :]
-        if outer in readable:
-            console.push(os.read(outer, 4096))
-        elif board in writable:
-            down = down[os.write(board, down) :]
-        if not down:
-            down = console.pop(time.monotonic())
+        if source in readable:
+            data = os.read(source, 4096)
+        elif writable:
+            data = data[os.write(target, data) :]
